@@ -1,0 +1,57 @@
+"""The console command ``sekd``: one sub-command a module in :mod:`sekd_plugin.commands`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib import import_module
+
+from sekd_plugin.errors import SekdError, did_you_mean
+
+# A command's module is imported only when that command runs, so that `sekd --help` is instant.
+COMMANDS = {
+    "train": "train a student, a teacher or a baseline from a recipe",
+    "prepare": "turn parallel files into a vocabulary and clean splits",
+    "translate": "translate a file or standard input with a trained model",
+    "evaluate": "score one or several systems on a test set",
+    "list": "show the divergences, thresholds, proxies and criteria there are",
+    "demo": "the whole story on the shipped sample corpus, with a report",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one ``sekd`` command and return its exit code: 0 done, 2 the user's mistake."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else 2
+    name = words[0]
+    if name not in COMMANDS:
+        print(f"sekd: '{name}' is not a command; {did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    command = import_module(f"sekd_plugin.commands.{name}")
+    parser = ArgumentParser(
+        prog=f"sekd {name}",
+        description=command.__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    try:
+        code: int = command.run(parser.parse_args(words[1:]))
+    except SekdError as error:
+        print(f"sekd {name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print(f"sekd {name}: interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items())
+    return f"usage: sekd COMMAND ...\n\n{rows}\n\n'sekd COMMAND --help' says more."
