@@ -1,0 +1,68 @@
+"""The Kullback–Leibler divergence in both directions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sekd_plugin.divergences.base import Divergence, register_divergence
+
+
+def kl_rows(log_first: Tensor, log_second: Tensor) -> Tensor:
+    """KL(a ‖ b) = Σ_v a_v·(log a_v − log b_v), a row at a time.
+
+    The sum runs over a·(log a − log b) − a + b. For normalised rows the added terms cancel; they
+    make every term non-negative, so that rounding of a row's normaliser, which shifts all of its
+    log-probabilities at once, no longer reaches the sum in first order.
+
+    Args:
+        log_first: log a, ``[n, V]``; words with a = 0 contribute b, which is their limit.
+        log_second: log b, ``[n, V]``; b = 0 where a > 0 makes the row infinite.
+
+    Returns:
+        ``[n]``, in nats.
+    """
+    absent = torch.isneginf(log_first)
+    first = log_first.masked_fill(absent, 0.0)
+    log_ratio = first - log_second.masked_fill(absent, 0.0)
+    probability = first.exp()
+    terms = (probability * log_ratio - probability).masked_fill(absent, 0.0) + log_second.exp()
+    return terms.sum(dim=-1)
+
+
+@register_divergence("forward_kl")
+class ForwardKL(Divergence):
+    """Forward Kullback–Leibler: the student must cover all that the target holds possible.
+
+    Formula:
+        D(ỹ ‖ q) = KL(ỹ ‖ q) = Σ_v ỹ_v·log(ỹ_v / q_v)
+
+    Use it as the default: it is the paper's, and its gradient ∂D/∂z = q − ỹ never vanishes while
+    the two differ.
+
+    Source: Kullback & Leibler 1951; arXiv 2412.15303, equation of the knowledge-distillation loss.
+    """
+
+    def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
+        """KL(target ‖ student): ``[n, V]``, ``[n, V]`` → ``[n]``."""
+        return kl_rows(log_target, log_student)
+
+
+@register_divergence("reverse_kl")
+class ReverseKL(Divergence):
+    """Reverse Kullback–Leibler: the student must keep to what the target holds possible.
+
+    Formula:
+        D(ỹ ‖ q) = KL(q ‖ ỹ) = Σ_v q_v·log(q_v / ỹ_v)
+
+    Use it when the student is too small to cover the teacher: it settles on the target's main
+    modes. Infinite against a one-hot target, so it needs ``teacher_weight`` above zero.
+
+    Source: MiniLLM, arXiv 2306.08543.
+    """
+
+    infinite_on_zero_target = True
+
+    def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
+        """KL(student ‖ target): ``[n, V]``, ``[n, V]`` → ``[n]``."""
+        return kl_rows(log_student, log_target)
