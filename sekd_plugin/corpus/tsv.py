@@ -1,0 +1,43 @@
+"""Sentence pairs in tab-separated columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sekd_plugin.corpus.sentence_pair import SentencePair
+from sekd_plugin.corpus.text_lines import read_lines
+from sekd_plugin.errors import DataError
+
+NAMED_COLUMNS = {"src": 1, "tgt": 2}
+
+
+def read_tsv(path: Path, source_field: str, target_field: str) -> Iterator[SentencePair]:
+    """The pairs of ``path``: a field is ``src`` (column 1), ``tgt`` (2) or a number from 1.
+
+    There is no header line, and quotation marks and backslashes are ordinary characters.
+
+    Raises:
+        DataError: a field that is no column, or a line with too few columns.
+    """
+    source_column = _column(source_field, path)
+    target_column = _column(target_field, path)
+    needed = max(2, source_column, target_column)
+    for number, line in read_lines(path):
+        columns = line.split("\t")
+        if len(columns) < needed:
+            has = f"{len(columns)} column{'s' * (len(columns) != 1)}"
+            raise DataError(path, f"has {has}, {needed} are needed (separated by tabs)", number)
+        yield SentencePair(columns[source_column - 1], columns[target_column - 1], path, number)
+
+
+def _column(field: str, path: Path) -> int:
+    if field in NAMED_COLUMNS:
+        return NAMED_COLUMNS[field]
+    if field.isascii() and field.isdigit() and int(field) >= 1:
+        return int(field)
+    raise DataError(
+        path,
+        f"'{field}' is not a column of a .tsv file; known: src (column 1), tgt (column 2), "
+        "or a column's number from 1",
+    )
