@@ -1,0 +1,27 @@
+# Each target does all the set-up it needs: a clone, Python with venv, and make are enough.
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo lint clean
+
+# One thread a worker: two workers share the two cores that are assumed.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+help: ## show the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: ## create .venv and install everything into it
+	@.ci/setup
+
+test: setup ## run the tests
+	@$(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist worksteal -q
+
+demo: setup ## distil a student on the shipped sample corpus; the report lands in runs/demo
+	@.venv/bin/sekd demo runs/demo
+
+lint: setup ## check style and types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy --strict sekd_plugin
+
+clean: ## remove what can be made again; runs/ stays
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
