@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
-from sekd_plugin.ranks import gather_sorted
+from sekd_plugin.ranks import gather_values
 from sekd_plugin.registry import Registry
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.thresholds import FixedThreshold, Threshold, implied_gamma
@@ -54,6 +54,10 @@ class Criterion(nn.Module, ABC):
 
     process_group: dist.ProcessGroup | None = None
     """The ranks that share an optimizer step; None is every rank of ``torch.distributed``."""
+
+    gather_over_ranks: bool = True
+    """Whether :meth:`step` gathers over ranks at all; False where all of them see the same data,
+    as under tensor parallelism alone."""
 
     chunk_bytes: ClassVar[int] = 64 * 2**20
     """How many bytes of fp32 student logits :meth:`forward_linear` forms at a time."""
@@ -105,15 +109,30 @@ class Criterion(nn.Module, ABC):
         rows = TargetRows.of(targets, mask)
         student = rows.take(student_logits, "student_logits")
         teacher = None
+        if self.needs_teacher and teacher_logits is not None:
+            teacher = rows.take(teacher_logits.detach(), "teacher_logits")
+        return self.forward_rows(rows, student, teacher)
+
+    def forward_rows(
+        self, rows: TargetRows, student_logits: Tensor, teacher_logits: Tensor | None
+    ) -> CriterionOutput:
+        """The same for rows selected already, so that no logits are formed for other positions.
+
+        Args:
+            rows: where the target tokens are.
+            student_logits: ``[n, V]``, of the target tokens alone.
+            teacher_logits: ``[n, V']``, likewise, or None as in :meth:`forward`.
+        """
+        teacher = None
         if self.needs_teacher:
             if teacher_logits is None:
                 raise ValueError("teacher_logits are needed by this criterion, but are None")
-            teacher = rows.take(teacher_logits.detach(), "teacher_logits")
-            teacher = teacher[:, : shared_vocabulary(teacher.shape[-1], student.shape[-1])]
-        rows.check_vocabulary(student.shape[-1])
+            shared = shared_vocabulary(teacher_logits.shape[-1], student_logits.shape[-1])
+            teacher = teacher_logits.detach()[:, :shared]
+        rows.check_vocabulary(student_logits.shape[-1])
 
         def logits(chunk: slice) -> tuple[Tensor, Tensor | None]:
-            return student[chunk], None if teacher is None else teacher[chunk]
+            return student_logits[chunk], None if teacher is None else teacher[chunk]
 
         judged = self._judge(
             logits, slice(None), rows.targets, lambda d: self._decide(d, rows.sentences)
@@ -293,11 +312,14 @@ class Criterion(nn.Module, ABC):
         """Close an optimizer step, once, after all of its micro-batches, on every rank.
 
         Γ moves by the difficulties of the step's target tokens, over all micro-batches and
-        ranks; schedules move by one.
+        ranks; schedules move by one. The difficulties are sorted first, so that what a threshold
+        computes from them does not depend on how the step was cut up, to the last bit.
         """
         observed = [difficulty.float() for difficulty in self._observed]
         values = torch.cat(observed) if observed else torch.zeros(0, device=self._device)
-        self.threshold.step(gather_sorted(values, self.process_group))
+        if self.gather_over_ranks:
+            values = gather_values(values, self.process_group)
+        self.threshold.step(values.sort().values)
         self._observed.clear()
         self.num_steps += 1
 

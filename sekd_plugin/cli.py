@@ -38,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     command.add_arguments(parser)
+    options = parser.parse_args(words[1:])
+    options.words = words[1:]  # as typed, for a command that hands them on
     try:
-        code: int = command.run(parser.parse_args(words[1:]))
+        code: int = command.run(options)
     except SekdError as error:
         print(f"sekd {name}: {error}", file=sys.stderr)
         return error.exit_code

@@ -7,11 +7,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def gather_sorted(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    """Every rank's ``values [n_rank]``, sorted upwards, ``[N]``; the same on every rank.
+def gather_values(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """Every rank's ``values [n_rank]`` as ``[N]``, in order of rank; the same on every rank.
 
-    Sorting makes whatever is computed from them independent of the order of micro-batches and
-    ranks, to the last bit. Ranks may bring different numbers of values, or none.
+    Ranks may bring different numbers of values, or none.
 
     Args:
         values: floats, on the device that the group communicates from.
@@ -19,7 +18,7 @@ def gather_sorted(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
             where that is not initialised.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size(group) == 1:
-        return values.sort().values
+        return values
     counts = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=values.device)
     dist.all_gather_into_tensor(counts, counts.new_tensor([values.numel()]), group=group)
     sizes = [int(count) for count in counts]
@@ -27,6 +26,4 @@ def gather_sorted(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     padded[: values.numel()] = values
     gathered = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(gathered, padded, group=group)
-    return (
-        torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)]).sort().values
-    )
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])

@@ -18,7 +18,7 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def _exponential(start: float, end: float, progress: float) -> float:
-    return start * (end / start) ** progress
+    return float(start * (end / start) ** progress)
 
 
 def _step(start: float, end: float, progress: float) -> float:

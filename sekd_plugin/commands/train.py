@@ -1,0 +1,82 @@
+"""Train a student, a teacher or a baseline from a recipe.
+
+  sekd train runs/student --config-file recipes/student.yaml
+  sekd train runs/kd --config-file recipes/student.yaml --config criterion.name=word_kd
+  torchrun --nproc-per-node 2 -m sekd_plugin train runs/two --config-file recipes/student.yaml
+
+The same command resumes a run that was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from fairseq2.recipe.cli import main as run_recipe
+from fairseq2.utils.argparse import ConfigAction
+
+from sekd_plugin.errors import SekdError
+from sekd_plugin.toolkits.fairseq2.library import fairseq2_library
+from sekd_plugin.toolkits.fairseq2.output_folder import (
+    check_output_folder,
+    discard_if_nothing_came,
+)
+from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe import TrainingRecipe
+from sekd_plugin.toolkits.fairseq2.redaction import redact_logs
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("output", type=Path, nargs="?", metavar="OUT", help="the run's folder")
+    parser.add_argument("--config-file", type=Path, metavar="FILE", help="the recipe")
+    parser.add_argument(
+        "--config",
+        action=ConfigAction,
+        help="settings that replace the recipe's, as section.key=value",
+    )
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
+    parser.add_argument(
+        "--dump-config", action="store_true", help="print the whole recipe with its defaults"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Check the recipe, then hand it to fairseq2; 0 when training ended."""
+    if args.output is None and not args.dump_config:
+        raise SekdError("name a folder for the run: sekd train OUT --config-file FILE")
+    if args.device is not None:
+        os.environ["FAIRSEQ2_DEVICE"] = args.device
+    try:
+        config = load_recipe(args.config_file, args.config or [])
+        if not args.dump_config:
+            check_recipe(config, fairseq2_library())
+            check_output_folder(args.output, config)
+    except SekdError:
+        if os.environ.get("RANK", "0") != "0":
+            return 2  # the first process speaks for all
+        raise
+    redact_logs()
+    is_new = args.output is not None and not args.output.exists()
+    sys.argv = ["sekd train", *_fairseq2_arguments(args)]
+    try:
+        run_recipe(TrainingRecipe())
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+        if code == 2 and is_new and os.environ.get("RANK", "0") == "0":
+            discard_if_nothing_came(args.output)
+        return code
+    return 0
+
+
+def _fairseq2_arguments(args: Namespace) -> list[str]:
+    """What was typed after ``train``, for fairseq2's own parser; it knows no ``--device``."""
+    typed = list(args.words)
+    if args.device is not None:
+        place = next(i for i, word in enumerate(typed) if word.startswith("--device"))
+        del typed[place : place + (1 if "=" in typed[place] else 2)]
+    if not sys.stderr.isatty():
+        typed.append("--no-rich")
+    return typed

@@ -1,0 +1,1 @@
+"""Adapters: one folder a toolkit. Nothing in the core knows of them."""

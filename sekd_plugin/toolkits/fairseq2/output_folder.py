@@ -1,0 +1,57 @@
+"""A run's folder: refused when it is another run's, taken away when nothing came of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from fairseq2.utils.structured import StandardValueConverter
+
+from sekd_plugin.errors import SekdError
+from sekd_plugin.toolkits.fairseq2.preflight import read_yaml
+from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
+
+
+def check_output_folder(folder: Path, config: TrainingConfig) -> None:
+    """Check that ``folder`` is new, empty, or holds this very run, which then resumes.
+
+    Raises:
+        SekdError: it holds a run of another configuration, or files that are no run's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SekdError(f"{folder} is a file; name a folder for the run")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    record = folder / "config.yaml"
+    if not record.is_file():
+        raise SekdError(f"{folder} is not empty and holds no run; name another folder")
+    theirs = _flat(read_yaml(record))
+    ours = _flat(StandardValueConverter().unstructure(config))
+    for key in sorted({*theirs, *ours}):
+        if theirs.get(key) != ours.get(key):
+            raise SekdError(
+                f"{folder} holds a run of another configuration: {key} is "
+                f"{theirs.get(key, 'not set')!r} there and {ours.get(key, 'not set')!r} here; "
+                "name another folder, or the same configuration to resume"
+            )
+
+
+def discard_if_nothing_came(folder: Path) -> None:
+    """Remove a folder that this run made and in which no checkpoint and no metric was written."""
+    if any(folder.glob("checkpoints/step_*")) or any(folder.glob("metrics/**/*.jsonl")):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, Mapping):
+        children = [(str(key), child) for key, child in value.items()]
+    elif isinstance(value, list | tuple):
+        children = [(str(number), child) for number, child in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, object] = {}
+    for key, child in children:
+        flat |= _flat(child, f"{prefix}.{key}" if prefix else key)
+    return flat

@@ -1,0 +1,234 @@
+"""What can be found wrong with a recipe before anything is loaded, started or written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from fairseq2.models import ModelFamily
+from fairseq2.recipe.config import (
+    ADAFACTOR_OPTIMIZER,
+    ADAMW_OPTIMIZER,
+    COSINE_ANNEALING_LR,
+    MYLE_LR,
+    NOAM_LR,
+    PASSTHROUGH_LR,
+    POLYNOMIAL_DECAY_LR,
+    TRI_STAGE_LR,
+    AdafactorConfig,
+    AdamWConfig,
+    CosineAnnealingLRConfig,
+    ModelSection,
+    MyleLRConfig,
+    NoamLRConfig,
+    PolynomialDecayLRConfig,
+    ReferenceModelSection,
+    TriStageLRConfig,
+)
+from fairseq2.runtime.dependency import DependencyResolver
+from fairseq2.utils.config import StandardConfigMerger
+from fairseq2.utils.structured import StandardValueConverter
+from fairseq2.utils.validation import StandardObjectValidator, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from sekd_plugin.checks import at_least, between
+from sekd_plugin.corpus import PromptTemplate, read_pairs
+from sekd_plugin.errors import ConfigError, DataError, did_you_mean
+from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
+from sekd_plugin.toolkits.fairseq2.schema import check_section
+from sekd_plugin.toolkits.fairseq2.sections import CorpusSection, TrainingConfig
+
+_COMPONENTS: dict[str, dict[str, type[Any] | None]] = {
+    "optimizer": {ADAMW_OPTIMIZER: AdamWConfig, ADAFACTOR_OPTIMIZER: AdafactorConfig},
+    "lr_scheduler": {
+        COSINE_ANNEALING_LR: CosineAnnealingLRConfig,
+        MYLE_LR: MyleLRConfig,
+        NOAM_LR: NoamLRConfig,
+        PASSTHROUGH_LR: None,
+        POLYNOMIAL_DECAY_LR: PolynomialDecayLRConfig,
+        TRI_STAGE_LR: TriStageLRConfig,
+    },
+}
+
+
+def load_recipe(file: Path | None, overrides: list[Mapping[str, object]]) -> TrainingConfig:
+    """The recipe that a file and the command line amount to, every key and type checked.
+
+    Raises:
+        ConfigError, DataError: what is wrong, in one line.
+    """
+    converter = StandardValueConverter()
+    merged = converter.unstructure(TrainingConfig())
+    merger = StandardConfigMerger()
+    if file is not None:
+        merged = merger.merge(merged, _place_folder(read_yaml(file), file.resolve().parent))
+    for override in overrides:
+        merged = merger.merge(merged, override)
+    check_section(merged, TrainingConfig, "")
+    sections = cast("Mapping[str, Any]", merged)
+    for section, known in _COMPONENTS.items():
+        if sections[section] is not None:
+            _check_component(sections[section], known, section)
+    config = cast(TrainingConfig, converter.structure(merged, TrainingConfig))
+    try:
+        StandardObjectValidator().validate(config)
+    except ValidationError as error:
+        raise _first_of(error) from None
+    return config
+
+
+def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
+    """Check what the recipe names: criterion, models, files and device.
+
+    Raises:
+        ConfigError, DataError: what is wrong, in one line.
+    """
+    build_criterion(config)
+    _check_corpus(config.dataset)
+    if config.translation.max_sentences is not None:
+        at_least("translation.max_sentences", config.translation.max_sentences, 1)
+    at_least("translation.max_target_tokens", config.translation.max_target_tokens, 1)
+    at_least("translation.beam_size", config.translation.beam_size, 1)
+    if config.regime.score_metric == "bleu" and not config.translation.bleu:
+        raise ConfigError("regime.score_metric", "bleu needs translation.bleu: true")
+    if config.tokenizer.path is not None:
+        _check_file("tokenizer.path", config.tokenizer.path)
+    _check_model("model", config.model, resolver)
+    if config.teacher is not None:
+        _check_model("teacher", config.teacher, resolver)
+    wanted = os.environ.get("FAIRSEQ2_DEVICE", "")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("device", f"{wanted} was asked for, but no CUDA device is found")
+
+
+def read_yaml(file: Path) -> Mapping[str, object]:
+    """A YAML file as a mapping, read without making anything but plain values of it.
+
+    Raises:
+        DataError: it is missing, not YAML, or not a mapping.
+    """
+    if not file.is_file():
+        near = [path.name for path in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
+        raise DataError(file, f"is not a recipe file; {did_you_mean(file.name, near)}")
+    try:
+        content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(file, f"is not UTF-8 text (byte {error.start})") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = None if mark is None else mark.line + 1
+        raise DataError(file, f"is not YAML: {getattr(error, 'problem', error)}", line) from None
+    if not isinstance(content, Mapping):
+        raise DataError(file, "must hold a mapping of sections, such as 'criterion: {name: …}'")
+    return content
+
+
+def _place_folder(value: Any, folder: Path) -> Any:
+    """``${dir}`` stands for the recipe's folder, as it does in fairseq2."""
+    if isinstance(value, str):
+        return value.replace("${dir}", str(folder))
+    if isinstance(value, Mapping):
+        return {key: _place_folder(child, folder) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_place_folder(child, folder) for child in value]
+    return value
+
+
+def _check_component(
+    section: Mapping[str, object], known: Mapping[str, type[Any] | None], key: str
+) -> None:
+    name = section.get("name")
+    if name not in known:
+        raise ConfigError(f"{key}.name", f"'{name}' is not known; {did_you_mean(name, known)}")
+    kind, config = known[str(name)], section.get("config")
+    if kind is not None and config is not None:
+        check_section(config, kind, f"{key}.config")
+
+
+def _first_of(error: ValidationError) -> ConfigError:
+    result, key = error.result, ""
+    while not result.errors:
+        name, result = next(iter(result.sub_results.items()))
+        key = f"{key}.{name}" if key else name
+    return ConfigError(key, result.errors[0].replace("`", ""))
+
+
+def _check_corpus(corpus: CorpusSection) -> None:
+    try:
+        PromptTemplate(corpus.template)
+        at_least("batch_tokens", corpus.batch_tokens, 1)
+        at_least("max_source_tokens", corpus.max_source_tokens, 1)
+        at_least("max_target_tokens", corpus.max_target_tokens, 1)
+    except ConfigError as error:
+        raise error.within("dataset") from None
+    if not corpus.train:
+        raise ConfigError("dataset.train", "is empty; it needs at least one file, as '- path: …'")
+    for split, files in (("train", corpus.train), ("valid", corpus.valid)):
+        for number, file in enumerate(files):
+            key = f"dataset.{split}.{number}"
+            try:
+                between("weight", file.weight, 0.0, open_low=True)
+            except ConfigError as error:
+                raise error.within(key) from None
+            pairs = read_pairs(
+                file.path,
+                target_path=file.target_path,
+                source_field=file.source_field,
+                target_field=file.target_field,
+            )
+            next(iter(pairs), None)
+
+
+def _check_file(key: str, file: Path) -> None:
+    if file.is_file():
+        return
+    near = [path.name for path in file.parent.iterdir()] if file.parent.is_dir() else []
+    raise ConfigError(key, f"{file} is not a file; {did_you_mean(file.name, near)}")
+
+
+def _check_model(
+    key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
+) -> None:
+    if section.family is not None:
+        families = {str(name) for name in resolver.iter_keys(ModelFamily)}
+        if section.family not in families:
+            raise ConfigError(
+                f"{key}.family",
+                f"'{section.family}' is not a model family; {did_you_mean(section.family, families)}",
+            )
+        family = resolver.resolve(ModelFamily, key=section.family)
+        kind = family.config_kls
+        if section.arch is not None and family.maybe_get_arch_config(section.arch) is None:
+            raise ConfigError(
+                f"{key}.arch", f"'{section.arch}' is not an architecture of {section.family}"
+            )
+        if section.config_overrides is not None and dataclasses.is_dataclass(kind):
+            check_section(section.config_overrides, kind, f"{key}.config_overrides")
+    if section.path is not None:
+        check_checkpoint(f"{key}.path", section.path)
+
+
+def check_checkpoint(key: str, path: Path) -> None:
+    """Check that ``path`` holds a model: fairseq2's folders, or a Hugging Face folder or file.
+
+    Raises:
+        ConfigError: it does not exist or holds no checkpoint.
+    """
+    if not path.exists():
+        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ConfigError(key, f"{path} does not exist; {did_you_mean(path.name, near)}")
+    if path.is_file():
+        holds = path.suffix in (".pt", ".pth", ".bin", ".safetensors")
+    else:
+        holds = any(path.glob("*.safetensors")) or any(path.glob("pp_*/tp_*/sdp_*.pt"))
+    if not holds:
+        hint = ""
+        if (path / "checkpoints").is_dir():
+            steps = sorted(step.name for step in (path / "checkpoints").glob("step_*"))
+            hint = f"; it is a training folder: name {path}/checkpoints/{(steps or ['step_N'])[-1]}/model"
+        raise ConfigError(key, f"{path} holds no model checkpoint{hint}")

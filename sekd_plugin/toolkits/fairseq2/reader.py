@@ -1,0 +1,110 @@
+"""Reads a rank's batches of the epoch's plan, and picks up where a checkpoint left off."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from fairseq2.datasets import DataReader, SequenceBatch
+from fairseq2.gang import Gangs
+from typing_extensions import Self, override
+
+from sekd_plugin.toolkits.fairseq2.batching import Step, plan_epoch
+from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
+
+
+class CorpusReader(DataReader[SequenceBatch]):
+    """The batches of one data-parallel rank, epoch after epoch.
+
+    Its state is two numbers, the epoch and the next step; the plan of an epoch follows from the
+    seed. Rank r of R takes batches r, R + r, 2R + r … of each step.
+    """
+
+    def __init__(
+        self,
+        corpus: EncodedCorpus,
+        gangs: Gangs,
+        *,
+        batch_tokens: int,
+        pad_index: int,
+        num_accumulate: int = 1,
+        seed: int | None = None,
+    ) -> None:
+        """
+        Args:
+            corpus: the encoded examples.
+            gangs: which data-parallel rank this is, of how many.
+            batch_tokens: the most tokens in a batch.
+            pad_index: what fills a batch up.
+            num_accumulate: batches a rank takes each step.
+            seed: of the shuffling; None reads in order of length, every example once.
+        """
+        self._corpus = corpus
+        self._rank = gangs.dp.rank
+        self._num_ranks = gangs.dp.size
+        self._batch_tokens = batch_tokens
+        self._pad_index = pad_index
+        self._num_accumulate = num_accumulate
+        self._seed = seed
+        self._epoch = 0
+        self._next_step = 0
+        self._plan: list[Step] | None = None
+
+    @override
+    def __iter__(self) -> Self:
+        return self
+
+    @override
+    def __next__(self) -> list[SequenceBatch]:
+        if self._plan is None:
+            self._plan = self._make_plan()
+        if self._next_step >= len(self._plan):
+            raise StopIteration
+        step = self._plan[self._next_step]
+        self._next_step += 1
+        mine = step[self._rank :: self._num_ranks]
+        return [collate(self._corpus, batch, self._pad_index) for batch in mine]
+
+    @override
+    def reset(self) -> None:
+        self._epoch += 1
+        self._next_step = 0
+        self._plan = None
+
+    @override
+    def state_dict(self) -> dict[str, object]:
+        return {"epoch": self._epoch, "next_step": self._next_step}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        self._epoch = cast(int, state_dict["epoch"])
+        self._next_step = cast(int, state_dict["next_step"])
+        self._plan = None
+
+    @property
+    @override
+    def num_accumulate(self) -> int:
+        return self._num_accumulate
+
+    def _make_plan(self) -> list[Step]:
+        generator = None
+        chosen = list(range(len(self._corpus)))
+        if self._seed is not None:
+            generator = np.random.default_rng([self._seed, self._epoch])
+            chosen = self._choose(generator)
+        lengths = self._corpus.lengths()
+        plan = plan_epoch(
+            [lengths[example] for example in chosen],
+            batch_tokens=self._batch_tokens,
+            batches_per_step=self._num_ranks * self._num_accumulate,
+            generator=generator,
+        )
+        return [[[chosen[place] for place in batch] for batch in step] for step in plan]
+
+    def _choose(self, generator: np.random.Generator) -> list[int]:
+        """Each example as often as its weight says; the fraction decides at random."""
+        weights = np.asarray(self._corpus.weights)
+        if np.all(weights == 1.0):
+            return list(range(len(weights)))
+        times = np.floor(weights) + (generator.random(len(weights)) < weights % 1.0)
+        return [int(example) for example in np.repeat(np.arange(len(weights)), times.astype(int))]

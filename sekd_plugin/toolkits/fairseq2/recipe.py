@@ -1,0 +1,161 @@
+"""The training recipe: students, teachers and baselines alike, the loss chosen by name."""
+
+from __future__ import annotations
+
+from fairseq2.data.tokenizers import Tokenizer
+from fairseq2.datasets import DataReader, SequenceBatch
+from fairseq2.evaluator import EvalUnit
+from fairseq2.logging import log
+from fairseq2.models.clm import CausalLM
+from fairseq2.models.transformer_lm import TransformerLM
+from fairseq2.recipe.base import Recipe, RecipeContext
+from fairseq2.recipe.composition import register_reference_model
+from fairseq2.runtime.dependency import DependencyContainer
+from fairseq2.task import Task
+from torch.nn import Module
+from typing_extensions import override
+
+from sekd_plugin.base_criterion import Criterion, criteria
+from sekd_plugin.corpus import PromptTemplate
+from sekd_plugin.errors import ConfigError
+from sekd_plugin.toolkits.fairseq2.bleu import TranslationEvalUnit
+from sekd_plugin.toolkits.fairseq2.cli_errors import register_cli_errors
+from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
+from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
+from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
+from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
+from sekd_plugin.toolkits.fairseq2.student import make_student
+from sekd_plugin.toolkits.fairseq2.units import (
+    Distillation,
+    DistillationEvalUnit,
+    DistillationTrainUnit,
+    share_steps_over,
+)
+from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, padding_index
+
+
+class TrainingRecipe(Recipe):
+    """Trains a decoder-only translation model under any registered criterion."""
+
+    @override
+    def register(self, container: DependencyContainer) -> None:
+        register_reference_model(container, "teacher")
+        register_descriptors(container)
+        register_cli_errors(container)
+
+    @override
+    def setup_model(self, context: RecipeContext, model: Module, newly_initialized: bool) -> Module:
+        make_student(model)
+        return model
+
+    @override
+    def create_task(self, context: RecipeContext) -> Task:
+        config = context.get_config_as(TrainingConfig)
+        criterion = build_criterion(config)
+        tokenizer = context.get_tokenizer()
+        template = PromptTemplate(config.dataset.template)
+        student = context.get_model_as(TransformerLM)
+        check_vocabulary("model", student, tokenizer)
+        teacher = None
+        if criterion.needs_teacher:
+            teacher = context.get_model_as(CausalLM, "teacher")
+            check_vocabulary("teacher", teacher, tokenizer, student=student)
+
+        share_steps_over(criterion, context.gangs)
+        distillation = Distillation(context.get_data_parallel_model(), teacher, criterion)
+        train = self._encode(config, "train", tokenizer, template)
+        reader = CorpusReader(
+            train,
+            context.gangs,
+            batch_tokens=config.dataset.batch_tokens,
+            pad_index=padding_index(tokenizer),
+            num_accumulate=config.trainer.grad_accumulation.num_batches,
+            seed=config.common.seed if config.dataset.shuffle else None,
+        )
+        units, readers = self._validation(context, config, distillation, tokenizer, template)
+        return context.create_trainer(DistillationTrainUnit(distillation), reader, units, readers)
+
+    @property
+    @override
+    def config_kls(self) -> type[object]:
+        return TrainingConfig
+
+    def _encode(
+        self,
+        config: TrainingConfig,
+        split: str,
+        tokenizer: Tokenizer,
+        template: PromptTemplate,
+    ) -> EncodedCorpus:
+        files: list[CorpusFileSection] = getattr(config.dataset, split)
+        training = split == "train"
+        corpus = encode_corpus(
+            files,
+            key=f"dataset.{split}",
+            tokenizer=tokenizer,
+            template=template,
+            max_source_tokens=config.dataset.max_source_tokens if training else None,
+            max_target_tokens=config.dataset.max_target_tokens if training else None,
+            keep_text=not training,
+        )
+        dropped = ", ".join(f"{count} {reason}" for reason, count in corpus.dropped.items())
+        log.info(
+            "Corpus ({}) - {:,} pairs, {:,} tokens, of which {:,} are targets; dropped: {}",
+            split,
+            len(corpus),
+            sum(corpus.lengths()),
+            sum(map(len, corpus.targets)),
+            dropped or "none",
+        )
+        return corpus
+
+    def _validation(
+        self,
+        context: RecipeContext,
+        config: TrainingConfig,
+        distillation: Distillation,
+        tokenizer: Tokenizer,
+        template: PromptTemplate,
+    ) -> tuple[list[EvalUnit[SequenceBatch]], list[DataReader[SequenceBatch]]]:
+        if not config.dataset.valid:
+            return [], []
+        corpus = self._encode(config, "valid", tokenizer, template)
+
+        def reader() -> CorpusReader:
+            return CorpusReader(
+                corpus,
+                context.gangs,
+                batch_tokens=config.dataset.batch_tokens,
+                pad_index=padding_index(tokenizer),
+            )
+
+        units: list[EvalUnit[SequenceBatch]] = [DistillationEvalUnit(distillation)]
+        readers: list[DataReader[SequenceBatch]] = [reader()]
+        if config.translation.bleu:
+            model = context.get_model_as(TransformerLM)
+            units.append(
+                TranslationEvalUnit(model, tokenizer, corpus, context.gangs, config.translation)
+            )
+            readers.append(reader())
+        return units, readers
+
+
+def build_criterion(config: TrainingConfig) -> Criterion:
+    """The criterion that a recipe asks for, with the teacher section it needs.
+
+    Raises:
+        ConfigError: an unknown name, a setting that cannot be used, or a missing or idle teacher.
+    """
+    section = config.criterion
+    criterion = criteria.create({"name": section.name, "config": section.config}, "criterion")
+    if criterion.needs_teacher and config.teacher is None:
+        raise ConfigError("teacher", f"is missing; the criterion '{section.name}' needs one")
+    if not criterion.needs_teacher and config.teacher is not None:
+        raise ConfigError(
+            "teacher",
+            f"would never be used by the criterion '{section.name}' as configured; "
+            "remove it (on the command line: --config teacher=null)",
+        )
+    return criterion
+
+

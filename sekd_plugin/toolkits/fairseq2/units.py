@@ -1,0 +1,159 @@
+"""One training and one validation batch: student, teacher and criterion brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from pathlib import Path
+from typing import ClassVar, cast
+
+import torch
+from fairseq2.datasets import SequenceBatch
+from fairseq2.evaluator import EvalUnit
+from fairseq2.gang import Gangs
+from fairseq2.metrics import MetricBag
+from fairseq2.models.clm import CausalLM
+from fairseq2.trainer import TrainUnit
+from torch import Tensor
+from torch.nn import Module
+from typing_extensions import override
+
+from sekd_plugin.base_criterion import Criterion
+from sekd_plugin.errors import SekdError
+from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
+from sekd_plugin.rows import TargetRows
+from sekd_plugin.toolkits.fairseq2.metrics import (
+    CriterionState,
+    add_criterion_metrics,
+    finish_metric_values,
+    update_criterion_metrics,
+)
+from sekd_plugin.toolkits.fairseq2.student import teacher_logits
+
+
+class NonFiniteStepError(SekdError):
+    """Training met logits that are not finite."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class Distillation:
+    """The loss of a batch: the student's forward ends in the criterion, the teacher runs before."""
+
+    def __init__(self, student: Module, teacher: CausalLM | None, criterion: Criterion) -> None:
+        """
+        Args:
+            student: the model as wrapped for data parallelism.
+            teacher: the frozen teacher, or None where the criterion needs none.
+            criterion: the loss.
+        """
+        self._student = student
+        self._teacher = teacher
+        self.criterion = criterion
+        self.step_nr = 0
+
+    def __call__(self, batch: SequenceBatch) -> tuple[Tensor, CriterionOutput]:
+        """The loss, a sum over target tokens, and all else that the criterion saw.
+
+        Raises:
+            NonFiniteStepError: logits are not finite; it names step, model, files and lines.
+        """
+        input_batch, target_batch = batch.as_auto_regressive()
+        seqs, layout = input_batch.as_input()
+        rows = TargetRows.of(target_batch.seqs, target_batch.target_mask)
+        teacher = None
+        if self._teacher is not None:
+            teacher = teacher_logits(self._teacher, seqs, layout, rows)
+        outputs: list[CriterionOutput] = []
+
+        def rows_loss(states: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
+            student = project(rows.take(states, "student's decoder output"))
+            with torch.autocast(student.device.type, enabled=False):
+                output = self.criterion.forward_rows(rows, student, teacher)
+            outputs.append(output)
+            return output.loss
+
+        try:
+            loss = self._student(seqs, layout, rows_loss=rows_loss)
+        except NonFiniteLogitsError as error:
+            raise self._explain(error, batch, rows) from None
+        return loss, outputs[-1]
+
+    def _explain(
+        self, error: NonFiniteLogitsError, batch: SequenceBatch, rows: TargetRows
+    ) -> NonFiniteStepError:
+        places = cast(Sequence[tuple[Path, int]], batch.example)
+        sentences = sorted({int(rows.sentences[row]) for row in error.rows})
+        lines: dict[Path, list[str]] = {}
+        for sentence in sentences:
+            file, line = places[sentence]
+            lines.setdefault(file, []).append(str(line))
+        where = "; ".join(f"{file}, line {', '.join(found)}" for file, found in lines.items())
+        return NonFiniteStepError(
+            f"step {self.step_nr}: the {error.model}'s logits are not finite on "
+            f"{len(error.rows)} of {error.num_targets} target tokens, in {where}"
+        )
+
+
+class DistillationTrainUnit(TrainUnit[SequenceBatch]):
+    """Trains on batches, and closes the criterion's step before the next one begins."""
+
+    def __init__(self, distillation: Distillation) -> None:
+        self._distillation = distillation
+        self._criterion = distillation.criterion
+
+    @override
+    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
+        add_criterion_metrics(metric_bag)
+        metric_bag.add("criterion", CriterionState(self._criterion))
+
+    @override
+    def set_step_nr(self, step_nr: int) -> None:
+        """Close the step before ``step_nr``; a repeated step (fp16 overflow) starts afresh."""
+        self._distillation.step_nr = step_nr
+        if self._criterion.num_steps < step_nr - 1:
+            self._criterion.step()
+        else:
+            self._criterion.discard_step()
+
+    @override
+    def process_batch(
+        self, batch: SequenceBatch, metric_bag: MetricBag
+    ) -> tuple[Tensor, int | None]:
+        self._criterion.train()
+        loss, output = self._distillation(batch)
+        update_criterion_metrics(metric_bag, batch, self._criterion, output)
+        return loss, output.num_targets
+
+    @override
+    def process_metric_values(self, values: MutableMapping[str, object]) -> None:
+        finish_metric_values(values)
+
+
+class DistillationEvalUnit(EvalUnit[SequenceBatch]):
+    """Measures the same on validation batches, and leaves the criterion's state alone."""
+
+    def __init__(self, distillation: Distillation) -> None:
+        self._distillation = distillation
+        self._criterion = distillation.criterion
+
+    @override
+    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
+        add_criterion_metrics(metric_bag)
+
+    @override
+    def process_batch(self, batch: SequenceBatch, metric_bag: MetricBag) -> None:
+        self._criterion.eval()
+        _, output = self._distillation(batch)
+        update_criterion_metrics(metric_bag, batch, self._criterion, output)
+
+    @override
+    def process_metric_values(self, values: MutableMapping[str, object]) -> None:
+        finish_metric_values(values)
+
+
+def share_steps_over(criterion: Criterion, gangs: Gangs) -> None:
+    """Have the criterion gather a step's difficulties over the data-parallel ranks alone."""
+    if gangs.dp.size > 1:
+        criterion.process_group = gangs.dp.as_process_group()
+    else:
+        criterion.gather_over_ranks = False
