@@ -48,8 +48,11 @@ AGAIN = "run the same command again to continue"
 REASONS: tuple[tuple[str, str], ...] = (
     (r"No space left on device", "the disk is full"),
     (r"after connection broken by '(\w+)", "no connection to the package index, {}"),
-    (r"(?:depends on|satisfies the requirement) (\S+==\S+)", "it found no {} that fits"),
-    (r"ERROR: (.+)", "{}"),
+    (
+        r"(?:requested \(constraint\)|satisfies the requirement) (\S+)",
+        "it found no {} that fits",
+    ),
+    (r"(?i)\berror: (?!subprocess)(.+)", "{}"),
 )
 
 

@@ -15,11 +15,10 @@ def recipes_folder() -> Path:
     """
     package = Path(__file__).resolve().parent
     installed = package / "recipes"
+    if installed.is_dir():
+        return installed
     # In a checkout the recipes lie beside the package, where people look for them.
-    checkout = package.parent / "recipes"
-    for folder in (installed, checkout):
-        if folder.is_dir():
-            return folder
-    raise SekdError(
-        f"the recipes are in neither {installed} nor {checkout}; install sekd-plugin again"
-    )
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "recipes").is_dir():
+        return checkout / "recipes"
+    raise SekdError(f"{installed}: the shipped recipes are missing; install sekd-plugin again")
