@@ -58,6 +58,6 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """A clause that names the known name nearest to ``name`` and lists them all."""
     names = sorted(known)
     listed = ", ".join(names) if names else "none"
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}known: {listed}"

@@ -49,13 +49,15 @@ def run(args: Namespace) -> int:
         raise SekdError("name a folder for the run: sekd train OUT --config-file FILE")
     if args.device is not None:
         os.environ["FAIRSEQ2_DEVICE"] = args.device
+    is_first = os.environ.get("RANK", "0") == "0"
     try:
         config = load_recipe(args.config_file, args.config or [])
         if not args.dump_config:
             check_recipe(config, fairseq2_library())
-            check_output_folder(args.output, config)
+            if is_first:
+                check_output_folder(args.output, config)
     except SekdError:
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first:
             return 2  # the first process speaks for all
         raise
     redact_logs()
@@ -65,7 +67,7 @@ def run(args: Namespace) -> int:
         run_recipe(TrainingRecipe())
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-        if code == 2 and is_new and os.environ.get("RANK", "0") == "0":
+        if code == 2 and is_new and is_first:
             discard_if_nothing_came(args.output)
         return code
     return 0

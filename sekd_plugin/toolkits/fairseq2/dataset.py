@@ -99,7 +99,9 @@ def encode_corpus(
     if not corpus.prompts:
         names = ", ".join(str(section.path) for section in files)
         why = "; ".join(f"{count} {reason}" for reason, count in corpus.dropped.items())
-        raise DataError(names, f"no sentence pair is left of {seen} ({why or 'the files are empty'})")
+        raise DataError(
+            names, f"no sentence pair is left of {seen} ({why or 'the files are empty'})"
+        )
     return corpus
 
 

@@ -41,11 +41,7 @@ def settings_class(kind: type[Any]) -> type[Any]:
 
 def _register(container: DependencyContainer, registry: Registry[Any], name: str) -> None:
     def create(resolver: DependencyResolver, config: Any) -> object:
-        settings = {
-            field.name: getattr(config, field.name) for field in dataclasses.fields(config)
-        }
+        settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
         return registry.create({"name": name, "config": settings}, registry.kind)
 
-    register_component(
-        container, registry.base, name, settings_class(registry.get(name)), create
-    )
+    register_component(container, registry.base, name, settings_class(registry.get(name)), create)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from fairseq2.metrics import MetricBag
@@ -151,6 +152,41 @@ class Quantiles(Metric[Tensor]):
             self.values = [torch.cat(self.values)]
 
 
+class Histogram(Metric[Tensor]):
+    """How many values fall between the edges 0, 0.25, … 16, and how many above."""
+
+    edges = tuple(place * 0.25 for place in range(65))
+
+    def __init__(self, *, device: torch.device | None = None) -> None:
+        super().__init__(device=device)
+        self.counts: Tensor
+        self._add_state("counts", torch.zeros(len(self.edges), dtype=torch.int64, device=device))
+
+    @override
+    @torch.inference_mode()
+    def update(self, values: Tensor) -> Self:
+        """Count values ``[n]``; those that rounding left below zero count as zero."""
+        inner = torch.tensor(self.edges[1:], device=values.device)
+        bins = torch.bucketize(values.detach().float(), inner, right=True)
+        counts = torch.bincount(bins, minlength=len(self.edges))
+        self.counts = self.counts + counts.to(self.counts.device)
+        return self
+
+    @override
+    @torch.inference_mode()
+    def compute(self) -> Tensor:
+        """The counts, ``[65]``, the last one open upwards."""
+        return self.counts
+
+    @override
+    @torch.inference_mode()
+    def merge_state(self, metrics: Iterable[Self]) -> Self:
+        """Add the other ranks' counts."""
+        for metric in metrics:
+            self.counts = self.counts + metric.counts.to(self.device)
+        return self
+
+
 class CriterionState(Metric[float]):
     """Carries the criterion's state in the checkpoint: fairseq2 saves metrics, not units.
 
@@ -184,11 +220,20 @@ class CriterionState(Metric[float]):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return dict(self._criterion.get_extra_state())
+        """The state as two tensors, numbers in JSON: torcheval passes states between ranks."""
+        state = self._criterion.get_extra_state()
+        observed = state.pop("observed")
+        return {
+            "numbers": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8),
+            "observed": torch.zeros(0) if observed is None else observed.cpu(),
+        }
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-        self._criterion.set_extra_state(dict(state_dict))
+        state = json.loads(bytes(state_dict["numbers"].tolist()))
+        observed = state_dict["observed"]
+        state["observed"] = observed if observed.numel() > 0 else None
+        self._criterion.set_extra_state(state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CriterionState:
         return CriterionState(self._criterion)
@@ -203,6 +248,8 @@ _MEANS = (
     "loss_easy",
     "agreement",
 )
+
+_ABSENT_UNLESS_FINITE = {*_MEANS, "gamma", "beta"} | {f"difficulty_p{p}" for p in PERCENTILES}
 
 
 def add_criterion_metrics(bag: MetricBag) -> None:
@@ -243,12 +290,15 @@ def update_criterion_metrics(
 
 
 def finish_metric_values(values: MutableMapping[str, object]) -> None:
-    """Name the percentiles, and leave out what was not measured rather than report a zero."""
+    """Name the percentiles, and leave out what was not measured rather than report a zero.
+
+    Γ is infinite while every token is easy; JSON knows no infinity, so it is left out as well.
+    """
     percentiles = values.pop("difficulty_percentiles")
     if isinstance(percentiles, Tensor):
         for percentile, value in zip(PERCENTILES, percentiles.tolist(), strict=True):
             values[f"difficulty_p{percentile}"] = value
     values.pop("criterion", None)
     for name, value in list(values.items()):
-        if isinstance(value, Tensor | float) and math.isnan(float(value)) and name != "grad_norm":
+        if name in _ABSENT_UNLESS_FINITE and not math.isfinite(float(cast("float", value))):
             del values[name]

@@ -12,6 +12,9 @@ from sekd_plugin.errors import SekdError
 from sekd_plugin.toolkits.fairseq2.preflight import read_yaml
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 
+_BEFORE_THE_RECORD = {"logs", "cache"}
+"""What fairseq2 makes before it writes the configuration; another process may be that far."""
+
 
 def check_output_folder(folder: Path, config: TrainingConfig) -> None:
     """Check that ``folder`` is new, empty, or holds this very run, which then resumes.
@@ -21,7 +24,7 @@ def check_output_folder(folder: Path, config: TrainingConfig) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise SekdError(f"{folder} is a file; name a folder for the run")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or {entry.name for entry in folder.iterdir()} <= _BEFORE_THE_RECORD:
         return
     record = folder / "config.yaml"
     if not record.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -155,7 +156,12 @@ def _first_of(error: ValidationError) -> ConfigError:
     while not result.errors:
         name, result = next(iter(result.sub_results.items()))
         key = f"{key}.{name}" if key else name
-    return ConfigError(key, result.errors[0].replace("`", ""))
+    named = re.match(r"`(\w+)` (.*)", result.errors[0])
+    if named:
+        key, problem = f"{key}.{named[1]}" if key else named[1], named[2]
+    else:
+        problem = result.errors[0]
+    return ConfigError(key, problem.replace("`", ""))
 
 
 def _check_corpus(corpus: CorpusSection) -> None:

@@ -129,7 +129,9 @@ class TrainingRecipe(Recipe):
                 pad_index=padding_index(tokenizer),
             )
 
-        units: list[EvalUnit[SequenceBatch]] = [DistillationEvalUnit(distillation)]
+        units: list[EvalUnit[SequenceBatch]] = [
+            DistillationEvalUnit(distillation, context.output_dir)
+        ]
         readers: list[DataReader[SequenceBatch]] = [reader()]
         if config.translation.bleu:
             model = context.get_model_as(TransformerLM)
@@ -157,5 +159,3 @@ def build_criterion(config: TrainingConfig) -> Criterion:
             "remove it (on the command line: --config teacher=null)",
         )
     return criterion
-
-

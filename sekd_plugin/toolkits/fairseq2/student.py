@@ -65,7 +65,9 @@ def decoder_output(model: TransformerLM, seqs: Tensor, layout: BatchLayout) -> T
 
 
 @torch.no_grad()
-def teacher_logits(teacher: CausalLM, seqs: Tensor, layout: BatchLayout, rows: TargetRows) -> Tensor:
+def teacher_logits(
+    teacher: CausalLM, seqs: Tensor, layout: BatchLayout, rows: TargetRows
+) -> Tensor:
     """The frozen teacher's logits on the target tokens alone: ``[n, V']``."""
     if isinstance(teacher, TransformerLM):
         states = decoder_output(teacher, seqs, layout)

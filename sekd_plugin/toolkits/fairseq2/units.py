@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import ClassVar, cast
@@ -23,6 +24,7 @@ from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.rows import TargetRows
 from sekd_plugin.toolkits.fairseq2.metrics import (
     CriterionState,
+    Histogram,
     add_criterion_metrics,
     finish_metric_values,
     update_criterion_metrics,
@@ -130,25 +132,43 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
 
 
 class DistillationEvalUnit(EvalUnit[SequenceBatch]):
-    """Measures the same on validation batches, and leaves the criterion's state alone."""
+    """Measures the same on validation batches, and leaves the criterion's state alone.
 
-    def __init__(self, distillation: Distillation) -> None:
+    The histogram of difficulties is kept as ``difficulty/step_N.json`` in the run's folder.
+    """
+
+    def __init__(self, distillation: Distillation, output_folder: Path) -> None:
         self._distillation = distillation
         self._criterion = distillation.criterion
+        self._folder = output_folder / "difficulty"
+        self._step_nr = 0
 
     @override
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
         add_criterion_metrics(metric_bag)
+        metric_bag.add("difficulty_histogram", Histogram())
+
+    @override
+    def set_train_step_nr(self, step_nr: int) -> None:
+        self._step_nr = step_nr
 
     @override
     def process_batch(self, batch: SequenceBatch, metric_bag: MetricBag) -> None:
         self._criterion.eval()
         _, output = self._distillation(batch)
         update_criterion_metrics(metric_bag, batch, self._criterion, output)
+        metric_bag.get("difficulty_histogram", Histogram).update(output.difficulty)
 
     @override
     def process_metric_values(self, values: MutableMapping[str, object]) -> None:
+        counts = cast(Tensor, values.pop("difficulty_histogram")).tolist()
         finish_metric_values(values)
+        self._folder.mkdir(exist_ok=True)
+        file = self._folder / f"step_{self._step_nr}.json"
+        partial = file.with_suffix(".partial")
+        record = {"step": self._step_nr, "edges": Histogram.edges, "counts": counts}
+        partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        partial.replace(file)
 
 
 def share_steps_over(criterion: Criterion, gangs: Gangs) -> None:
