@@ -36,7 +36,8 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
         gangs: Gangs,
         section: TranslationSection,
     ) -> None:
-        """
+        """What is translated, and with what.
+
         Args:
             model: the student itself, not its data-parallel wrapper.
             tokenizer: the vocabulary.

@@ -13,14 +13,15 @@ from sekd_plugin.errors import SekdError
 
 def register_cli_errors(container: DependencyContainer) -> None:
     """Have every error of ours printed as it is, without a traceback."""
-    for kind in (SekdError, *_descendants(SekdError)):
+    kinds: list[type[SekdError]] = [SekdError, *_descendants(SekdError)]
+    for kind in kinds:
         register_cli_error(container, kind, report)
 
 
-def report(error: SekdError) -> int:
+def report(ex: SekdError) -> int:
     """Print the line and return the exit code."""
-    print(f"sekd train: {error}", file=sys.stderr)
-    return error.exit_code
+    print(f"sekd train: {ex}", file=sys.stderr)
+    return ex.exit_code
 
 
 def _descendants(kind: type[SekdError]) -> Iterator[type[SekdError]]:

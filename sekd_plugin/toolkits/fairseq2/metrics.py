@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
+from fairseq2.datasets import SequenceBatch
 from fairseq2.metrics import MetricBag
 from fairseq2.metrics.common import add_seq_batch_metrics, update_seq_batch_metrics
 from fairseq2.metrics.formatters import format_as_float, format_as_int
 from fairseq2.metrics.recorders import MetricDescriptor
-from fairseq2.datasets import SequenceBatch
 from fairseq2.runtime.dependency import DependencyContainer
 from torch import Tensor
 from torcheval.metrics import Metric
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from sekd_plugin.base_criterion import Criterion
 from sekd_plugin.output import CriterionOutput

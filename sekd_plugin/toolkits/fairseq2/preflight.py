@@ -44,6 +44,8 @@ from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection, TrainingConfig
 
+_FAMILY: type[ModelFamily] = ModelFamily
+
 _COMPONENTS: dict[str, dict[str, type[Any] | None]] = {
     "optimizer": {ADAMW_OPTIMIZER: AdamWConfig, ADAFACTOR_OPTIMIZER: AdafactorConfig},
     "lr_scheduler": {
@@ -201,13 +203,14 @@ def _check_model(
     key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
 ) -> None:
     if section.family is not None:
-        families = {str(name) for name in resolver.iter_keys(ModelFamily)}
+        families = {str(name) for name in resolver.iter_keys(_FAMILY)}
         if section.family not in families:
             raise ConfigError(
                 f"{key}.family",
-                f"'{section.family}' is not a model family; {did_you_mean(section.family, families)}",
+                f"'{section.family}' is not a model family; "
+                f"{did_you_mean(section.family, families)}",
             )
-        family = resolver.resolve(ModelFamily, key=section.family)
+        family = resolver.resolve(_FAMILY, key=section.family)
         kind = family.config_kls
         if section.arch is not None and family.maybe_get_arch_config(section.arch) is None:
             raise ConfigError(
@@ -236,5 +239,6 @@ def check_checkpoint(key: str, path: Path) -> None:
         hint = ""
         if (path / "checkpoints").is_dir():
             steps = sorted(step.name for step in (path / "checkpoints").glob("step_*"))
-            hint = f"; it is a training folder: name {path}/checkpoints/{(steps or ['step_N'])[-1]}/model"
+            last = steps[-1] if steps else "step_N"
+            hint = f"; it is a training folder: name {path}/checkpoints/{last}/model"
         raise ConfigError(key, f"{path} holds no model checkpoint{hint}")

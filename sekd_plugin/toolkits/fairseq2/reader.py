@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 from fairseq2.datasets import DataReader, SequenceBatch
 from fairseq2.gang import Gangs
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from sekd_plugin.toolkits.fairseq2.batching import Step, plan_epoch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
@@ -30,7 +30,8 @@ class CorpusReader(DataReader[SequenceBatch]):
         num_accumulate: int = 1,
         seed: int | None = None,
     ) -> None:
-        """
+        """What is read, and by whom.
+
         Args:
             corpus: the encoded examples.
             gangs: which data-parallel rank this is, of how many.

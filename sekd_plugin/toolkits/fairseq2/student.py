@@ -23,10 +23,10 @@ RowsLoss = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
 """From the decoder's output ``[B, S, D]`` and the output projection to a scalar."""
 
 
-class StudentLM(TransformerLM):  # type: ignore[misc]  # final for type checkers only
+class StudentLM(TransformerLM):  # type: ignore[misc]  # final to type checkers only
     """A :class:`TransformerLM` that runs a loss on its decoder's output, inside its forward."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         seqs: Tensor,
         seqs_layout: BatchLayout,

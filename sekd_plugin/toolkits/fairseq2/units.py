@@ -42,7 +42,8 @@ class Distillation:
     """The loss of a batch: the student's forward ends in the criterion, the teacher runs before."""
 
     def __init__(self, student: Module, teacher: CausalLM | None, criterion: Criterion) -> None:
-        """
+        """Bring the three together.
+
         Args:
             student: the model as wrapped for data parallelism.
             teacher: the frozen teacher, or None where the criterion needs none.

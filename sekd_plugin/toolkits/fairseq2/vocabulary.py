@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.models.transformer_lm import TransformerLM
+from torch import Tensor
 from torch.nn import Module
 
 from sekd_plugin.errors import ConfigError
@@ -64,6 +65,8 @@ def output_size(model: Module) -> int | None:
     """How many words a model's output has; None where it cannot be seen from outside."""
     if not isinstance(model, TransformerLM):
         return None
-    projection = model.final_proj
-    size = getattr(projection, "output_dim", None)
-    return int(size) if size is not None else int(projection.weight.shape[0])
+    size = getattr(model.final_proj, "output_dim", None)
+    if isinstance(size, int):
+        return size
+    weight = getattr(model.final_proj, "weight", None)
+    return weight.shape[0] if isinstance(weight, Tensor) else None
