@@ -22,6 +22,6 @@ lint: setup ## check style and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict sekd_plugin
 
-clean: ## remove what can be made again; runs/ stays
-	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
-	@find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
+clean: ## remove build and cache files; .venv and runs/ stay
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	@find . \( -path ./runs -o -path ./.venv \) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
