@@ -45,13 +45,20 @@ class StreamProgress:
         """Hand on ``items``, drawing at most five times a second, or a line every 10 s."""
         start = last = time.monotonic()
         done = 0
-        for item in items:
-            yield item
-            done += 1
-            now = time.monotonic()
-            if now - last >= self._pause:
-                last = now
-                self._draw(progress_line(label, done, total, now - start), final=False)
+        drawn = False
+        try:
+            for item in items:
+                yield item
+                done += 1
+                now = time.monotonic()
+                if now - last >= self._pause:
+                    last, drawn = now, True
+                    self._draw(progress_line(label, done, total, now - start), final=False)
+        except BaseException:
+            # The error's own line must not start in the middle of the bar's.
+            if drawn and self._terminal:
+                self._stream.write("\n")
+            raise
         self._draw(progress_line(label, done, done, time.monotonic() - start), final=True)
 
     def say(self, text: str) -> None:

@@ -33,7 +33,7 @@ def _parse(line: str, path: Path, number: int) -> dict[str, object]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        problem = f"is not JSON: {error.msg} at column {error.colno}"
+        problem = f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
         raise DataError(path, problem, number) from None
     except (ValueError, RecursionError) as error:
         raise DataError(path, f"is not JSON that can be read: {error}", number) from None

@@ -46,9 +46,9 @@ def finished_report(folder: Path, made_from: Mapping[str, Any]) -> dict[str, Any
     for name, checksum in sums.items():
         file = folder / name
         if not file.is_file() or file_checksum(file) != checksum:
-            state = "was changed" if file.exists() else "is missing"
+            state = "was changed since" if file.exists() else "is missing although"
             raise SekdError(
-                f"{file}: {state} since this result was made; "
+                f"{file}: {state} this result was made; "
                 "choose another folder, or remove this one first"
             )
     return report
