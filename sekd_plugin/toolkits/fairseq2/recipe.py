@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.datasets import DataReader, SequenceBatch
 from fairseq2.evaluator import EvalUnit
 from fairseq2.logging import log
+from fairseq2.model_checkpoint import CorruptModelCheckpointError
 from fairseq2.models.clm import CausalLM
 from fairseq2.models.transformer_lm import TransformerLM
 from fairseq2.recipe.base import Recipe, RecipeContext
 from fairseq2.recipe.composition import register_reference_model
+from fairseq2.recipe.error import ModelTypeNotValidError
 from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task
 from torch.nn import Module
@@ -21,6 +25,7 @@ from sekd_plugin.errors import ConfigError
 from sekd_plugin.toolkits.fairseq2.bleu import TranslationEvalUnit
 from sekd_plugin.toolkits.fairseq2.cli_errors import register_cli_errors
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
+from sekd_plugin.toolkits.fairseq2.export import mend_exports
 from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
@@ -32,6 +37,8 @@ from sekd_plugin.toolkits.fairseq2.units import (
     share_steps_over,
 )
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, padding_index
+
+M = TypeVar("M", bound=Module)
 
 
 class TrainingRecipe(Recipe):
@@ -54,11 +61,11 @@ class TrainingRecipe(Recipe):
         criterion = build_criterion(config)
         tokenizer = context.get_tokenizer()
         template = PromptTemplate(config.dataset.template)
-        student = context.get_model_as(TransformerLM)
+        student = load_model(context, TransformerLM, "model")
         check_vocabulary("model", student, tokenizer)
         teacher = None
         if criterion.needs_teacher:
-            teacher = context.get_model_as(CausalLM, "teacher")
+            teacher = load_model(context, CausalLM, "teacher")
             check_vocabulary("teacher", teacher, tokenizer, student=student)
 
         share_steps_over(criterion, context.gangs)
@@ -73,7 +80,12 @@ class TrainingRecipe(Recipe):
             seed=config.common.seed if config.dataset.shuffle else None,
         )
         units, readers = self._validation(context, config, distillation, tokenizer, template)
-        return context.create_trainer(DistillationTrainUnit(distillation), reader, units, readers)
+        trainer = context.create_trainer(
+            DistillationTrainUnit(distillation), reader, units, readers
+        )
+        if context.gangs.root.rank == 0:
+            trainer.register_hg_export_hook(mend_exports(context.output_dir, student, tokenizer))
+        return trainer
 
     @property
     @override
@@ -140,6 +152,31 @@ class TrainingRecipe(Recipe):
             )
             readers.append(reader())
         return units, readers
+
+
+def load_model(context: RecipeContext, kind: type[M], section: str) -> M:
+    """The model of a section of the recipe.
+
+    Raises:
+        ConfigError: the checkpoint cannot be read, or is of a model of another shape.
+    """
+    try:
+        return context.get_model_as(kind, section)
+    except CorruptModelCheckpointError as error:
+        causes = [str(error)]
+        while error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]
+            causes.append(str(error))
+        reason = " ".join(causes[-1].split())
+        raise ConfigError(
+            f"{section}.path",
+            f"the checkpoint does not fit {section}.config_overrides, or is damaged: {reason}",
+        ) from None
+    except ModelTypeNotValidError as error:
+        raise ConfigError(
+            f"{section}.family",
+            f"gives a {error.kls.__name__}, which is not a {kind.__name__}",
+        ) from None
 
 
 def build_criterion(config: TrainingConfig) -> Criterion:
