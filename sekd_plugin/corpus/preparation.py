@@ -24,7 +24,14 @@ from sekd_plugin.corpus.sentence_pair import SentencePair
 from sekd_plugin.corpus.settings import PreparationSettings
 from sekd_plugin.corpus.splits import WITHHELD, Splits
 from sekd_plugin.corpus.text_lines import read_lines
-from sekd_plugin.corpus.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train_vocabulary
+from sekd_plugin.corpus.vocabulary import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    UNK_ID,
+    template_parts,
+    train_vocabulary,
+)
 from sekd_plugin.errors import SekdError
 from sekd_plugin.progress import Progress, SilentProgress
 
@@ -179,6 +186,7 @@ def _vocabulary(
     """Train on train.jsonl, or on a random part of it if it is longer than the limit."""
     share = settings.vocabulary_sentences / (2 * num_pairs)
     choice = random.Random(settings.seed)
+    prompt = template_parts(settings.template)
     num_sentences = 0
 
     def sentences() -> Iterator[str]:
@@ -186,8 +194,10 @@ def _vocabulary(
         for pair in progress.track(
             read_pairs(folder / "train.jsonl"), "reading train for the vocabulary", num_pairs
         ):
-            if share >= 1 or choice.random() < share:
+            if choice.random() < share:
                 num_sentences += 2
+                # As often as the model reads it, so that its words become whole pieces.
+                yield from prompt
                 yield pair.source
                 yield pair.target
         progress.say(f"training the vocabulary on {num_sentences:,} sentences")

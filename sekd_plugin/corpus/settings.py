@@ -61,7 +61,7 @@ class PreparationSettings:
     """The most sentences (of both languages together) that the vocabulary is trained on."""
 
     template: str | None = None
-    """A prompt template whose characters must be in the vocabulary, see PromptTemplate."""
+    """A prompt template whose words and characters go into the vocabulary, see PromptTemplate."""
 
     def __post_init__(self) -> None:
         for key in ("valid_size", "test_size", "seed"):

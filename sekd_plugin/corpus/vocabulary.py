@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ UNK_ID, BOS_ID, EOS_ID, PAD_ID = range(4)
 # Fixed, whatever the machine has, because the result depends on how the work is shared out.
 _THREADS = 4
 _ERRORS_ONLY_BY_EXCEPTION = 5
+_WHITE_SPACE = " \t\n\r\v\f"
 
 
 def train_vocabulary(
@@ -40,17 +40,17 @@ def train_vocabulary(
         raise SekdError(
             "a vocabulary needs the package 'sentencepiece': pip install sentencepiece"
         ) from None
-    template = (settings.template or "").replace(PLACEHOLDER, "\n")
-    prompts = [part for part in template.splitlines() if part.strip()]
+    template = settings.template or ""
+    required = set(template.replace(PLACEHOLDER, "")) - set(_WHITE_SPACE)
     with path.open("wb") as stream:
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=chain(prompts, sentences),
+                sentence_iterator=sentences,
                 model_writer=stream,
                 vocab_size=settings.vocabulary_size,
                 model_type=settings.model_type,
                 character_coverage=settings.character_coverage,
-                required_chars="".join(sorted(set(template) - set(_WHITE_SPACE))),
+                required_chars="".join(sorted(required)),
                 unk_id=UNK_ID,
                 bos_id=BOS_ID,
                 eos_id=EOS_ID,
@@ -59,7 +59,7 @@ def train_vocabulary(
                 normalization_rule_name="identity",
                 user_defined_symbols=["\n"],
                 # Longer sentences would be left out in silence; UTF-8 needs up to 4 bytes.
-                max_sentence_length=4 * settings.max_characters,
+                max_sentence_length=4 * max(settings.max_characters, len(template)),
                 num_threads=_THREADS,
                 minloglevel=_ERRORS_ONLY_BY_EXCEPTION,
             )
@@ -70,7 +70,10 @@ def train_vocabulary(
     return processor
 
 
-_WHITE_SPACE = " \t\n\r\v\f"
+def template_parts(template: str | None) -> list[str]:
+    """The texts of a prompt template that a model reads around each source sentence."""
+    lines = (template or "").replace(PLACEHOLDER, "\n").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _explained(message: str, size: int) -> SekdError:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sentencepiece
 
 from sekd_plugin.cli import main
 from sekd_plugin.corpus import read_pairs
+from sekd_plugin.corpus.preparation import CorpusFiles, PairFiles, prepare_corpus
+from sekd_plugin.corpus.settings import PreparationSettings
+
+T = TypeVar("T")
 
 FILES = {
     "report.json",
@@ -126,13 +130,13 @@ def test_the_vocabulary_has_its_special_pieces_and_loses_nothing(
     template = "Übersetze „ins‘ Łódź: {source}\n"
     code, _, _ = prepare(
         *(tmp_path / "out", "--train", write(tmp_path / "a.jsonl", sentences(400)), *SMALL),
-        *("--template", template, "--vocabulary-size", 330),
+        *("--template", template, "--vocabulary-size", 400),
     )
     assert code == 0
     pieces = sentencepiece.SentencePieceProcessor(
         model_file=str(tmp_path / "out" / "vocabulary.model")
     )
-    assert pieces.get_piece_size() == 330
+    assert pieces.get_piece_size() == 400
     ids = (pieces.unk_id(), pieces.bos_id(), pieces.eos_id(), pieces.pad_id())
     assert ids == (0, 1, 2, 3)
     assert [pieces.id_to_piece(index) for index in range(4)] == ["<unk>", "<s>", "</s>", "<pad>"]
@@ -145,8 +149,22 @@ def test_the_vocabulary_has_its_special_pieces_and_loses_nothing(
         assert 0 not in encoded
         assert pieces.decode(encoded) == " ".join(text.split())
     listed = (tmp_path / "out" / "vocabulary.vocab").read_text(encoding="utf-8").splitlines()
-    assert len(listed) == 330
+    assert len(listed) == 400
     assert [line.split("\t")[0] for line in listed[:5]] == ["<unk>", "<s>", "</s>", "<pad>", "\\n"]
+
+
+def test_the_words_of_the_prompt_are_whole_pieces(tmp_path: Path, prepare: Prepare) -> None:
+    code, _, _ = prepare(
+        *(tmp_path / "out", "--train", write(tmp_path / "a.jsonl", sentences(400)), *SMALL),
+        *("--template", "Englisch: {source}\nDeutsch:", "--vocabulary-size", 400),
+        *("--model-type", "bpe"),
+    )
+    assert code == 0
+    model = sentencepiece.SentencePieceProcessor(
+        model_file=str(tmp_path / "out" / "vocabulary.model")
+    )
+    assert model.encode("Englisch:", out_type=str) == ["▁Englisch", ":"]
+    assert model.encode("Deutsch:", out_type=str) == ["▁Deutsch", ":"]
 
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
@@ -182,7 +200,7 @@ def test_each_unfit_pair_is_counted_under_its_reason_with_its_place(
 ) -> None:
     good = sentences(100)
     unfit = {
-        "empty side": [("x y", "  "), ("\u00a0", "y")],
+        "empty side": [("x y", "  "), ("\u00a0", "y"), ("x y", "  ")],
         "too short": [("word", "zwei Wörter")],
         "too long": [("w " * 21, "x " * 19)],
         "lengths too different": [("a b", "c" * 30 + " d")],
@@ -255,6 +273,19 @@ def test_no_held_out_source_is_trained_on_in_any_case_or_spacing(
     assert sum(report["kept"].values()) + dropped == len(pairs)
 
 
+def test_what_is_held_out_beside_a_given_test_set_is_not_in_it(
+    tmp_path: Path, prepare: Prepare
+) -> None:
+    pairs = sentences(150)
+    file = write(tmp_path / "a.jsonl", pairs)
+    test = write(tmp_path / "t.jsonl", [(source.upper(), target) for source, target in pairs[:75]])
+    options = ("--train", file, "--test", test, "--valid-size", 40, "--vocabulary-size", 300)
+    assert prepare(tmp_path / "out", *options)[0] == 0
+    valid, train = read(tmp_path / "out" / "valid.jsonl"), read(tmp_path / "out" / "train.jsonl")
+    assert (len(valid), len(train)) == (40, 35)
+    assert sorted(valid + train) == sorted(pairs[75:])
+
+
 def test_swapping_holds_out_by_the_other_language(tmp_path: Path, prepare: Prepare) -> None:
     file = write(tmp_path / "a.jsonl", sentences(300))
     test = write(tmp_path / "t.jsonl", [("never seen", "1 HOUSE old"), ("another", "2 tree")])
@@ -306,6 +337,36 @@ def test_several_files_of_several_formats_are_one_corpus(tmp_path: Path, prepare
     assert code == 0
     assert read(tmp_path / "out" / "train.jsonl") == pairs
     assert set(contents(tmp_path / "out")) == FILES - {"valid.jsonl", "test.jsonl"}
+
+
+class RecordedProgress:
+    """Compares each announced total with what came."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int | None, int]] = []
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        count = 0
+        for item in items:
+            count += 1
+            yield item
+        self.seen.append((total, count))
+
+    def say(self, text: str) -> None:
+        assert "\n" not in text
+
+
+def test_the_work_ahead_is_announced_right_also_for_parallel_files(tmp_path: Path) -> None:
+    pairs = sentences(90)
+    english, german = tmp_path / "a.en", tmp_path / "a.de"
+    english.write_text("".join(f"{s}\n" for s, _ in pairs))
+    german.write_text("".join(f"{t}\n" for _, t in pairs))
+    files = CorpusFiles(train=[PairFiles(english, german)])
+    settings = PreparationSettings(vocabulary_size=300, valid_size=5, test_size=5)
+    progress = RecordedProgress()
+    prepare_corpus(tmp_path / "out", files, settings, progress)
+    assert all(total in (None, count) for total, count in progress.seen)
+    assert [count for total, count in progress.seen if total] == [90, 90, 80, 80, 5, 5]
 
 
 def test_a_finished_result_is_left_alone(tmp_path: Path, prepare: Prepare) -> None:

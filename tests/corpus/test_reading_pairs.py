@@ -105,8 +105,17 @@ def test_fields_of_other_names_are_read(tmp_path: Path) -> None:
     assert pairs == [SentencePair("eins", "one", file, 1)]
 
 
+def test_line_ends_of_windows_are_no_part_of_the_text(tmp_path: Path) -> None:
+    table = write(tmp_path / "a.tsv", "one\teins\r\ntwo\tzwei\r\n")
+    left, right = write(tmp_path / "a.en", "one\r\ntwo"), write(tmp_path / "a.de", "eins\nzwei\r\n")
+    expected = [("one", "eins"), ("two", "zwei")]
+    assert texts(list(read_pairs(table))) == expected
+    assert texts(list(read_pairs(left, target_path=right))) == expected
+
+
 def test_a_byte_order_mark_and_blank_json_lines_are_passed_over(tmp_path: Path) -> None:
     row = '{"src": "one", "tgt": "eins"}\n'
+    assert next(read_pairs(write(tmp_path / "a.tsv", "\ufeffone\teins"))).source == "one"
     file = write(tmp_path / "a.jsonl", f"\ufeff{row}\n  \n{row}\n")
     assert [pair.line for pair in read_pairs(file)] == [1, 4]
 
