@@ -1,0 +1,78 @@
+"""Show the criteria, divergences, thresholds and proxies there are, or all about one of them.
+
+sekd list
+sekd list jensen_shannon
+sekd list --json
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+
+from sekd_plugin.catalogue import Entry, catalogue
+from sekd_plugin.errors import SekdError, did_you_mean
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="say everything about this one")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: Namespace) -> int:
+    """Print the catalogue, or what it says of one name."""
+    entries = catalogue()
+    if args.name is not None:
+        names = {entry.name for entry in entries}
+        entries = [entry for entry in entries if entry.name == args.name]
+        if not entries:
+            raise SekdError(f"'{args.name}' is not known; {did_you_mean(args.name, names)}")
+    if args.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+    elif args.name is not None:
+        print("\n\n".join(_page(entry) for entry in entries))
+    else:
+        print(_table(entries))
+    return 0
+
+
+def _table(entries: list[Entry]) -> str:
+    width = max(len(entry.name) for entry in entries)
+    room = max(40, shutil.get_terminal_size().columns - width - 4)
+    lines: list[str] = []
+    kind = ""
+    for entry in entries:
+        if entry.kind != kind:
+            kind = entry.kind
+            lines += ["", f"{kind} (criterion.config.{kind})" if kind != "criterion" else kind]
+        first, *rest = textwrap.wrap(entry.summary, room) or [""]
+        lines.append(f"  {entry.name:<{width}}  {first}")
+        lines += [" " * (width + 4) + line for line in rest]
+    return "\n".join(lines[1:]) + "\n\n'sekd list NAME' shows formula, settings and source."
+
+
+def _page(entry: Entry) -> str:
+    lines = [f"{entry.name} ({entry.kind}, {entry.defined_in})", "", entry.summary, ""]
+    lines += [*textwrap.indent(entry.formula, "  ").splitlines(), ""]
+    lines += [*_wrapped(entry.notes), ""]
+    for setting in entry.settings:
+        needed = "needed" if setting.default is None else f"default {setting.default}"
+        lines.append(f"  {setting.name}: {setting.type}; {needed}")
+        lines += _wrapped(setting.meaning, "      ")
+    if entry.settings:
+        lines.append("")
+    lines.append(f"Source: {entry.source or 'this project'}")
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    width = min(100, max(50, shutil.get_terminal_size().columns))
+    return [
+        line
+        for paragraph in text.split("\n\n")
+        for line in textwrap.wrap(paragraph, width, initial_indent=indent, subsequent_indent=indent)
+    ]
