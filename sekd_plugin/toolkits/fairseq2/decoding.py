@@ -32,7 +32,8 @@ def translate_prompts(
     length_penalty: float = 1.0,
     banned: Sequence[int] = (),
     batch_tokens: int = 8192,
-    progress: Callable[[int], None] | None = None,
+    names: Sequence[str] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> list[list[int]]:
     """Translate prompts, each as if it were alone.
 
@@ -51,6 +52,7 @@ def translate_prompts(
         length_penalty: the power of the length; only with a beam.
         banned: further words that are never produced.
         batch_tokens: the most prompt tokens in a batch, hypotheses counted.
+        names: what errors call each prompt; None numbers them.
         progress: called with the number of prompts just finished.
 
     Returns:
@@ -59,10 +61,11 @@ def translate_prompts(
     Raises:
         SekdError: a prompt leaves no room in the model's longest sequence.
     """
-    for number, prompt in enumerate(prompts, start=1):
+    for number, prompt in enumerate(prompts):
         if prompt.numel() >= model.max_seq_len:
+            name = f"sentence {number + 1}" if names is None else names[number]
             raise SekdError(
-                f"sentence {number}: the prompt has {prompt.numel()} tokens, and the model takes "
+                f"{name}: the prompt has {prompt.numel()} tokens, and the model takes "
                 f"{model.max_seq_len} with the translation"
             )
     forbidden = sorted({pad_index, *banned} - {eos_index})

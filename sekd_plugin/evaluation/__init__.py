@@ -1,0 +1,1 @@
+"""Scores of translations, and whether a difference between two systems means anything."""
