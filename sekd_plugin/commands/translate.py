@@ -65,8 +65,8 @@ def run(args: Namespace) -> int:
     options = decoding_options(args)
     if args.output is not None and args.output.exists():
         raise SekdError(f"{args.output} exists already; name another file, or remove it first")
-    sources = _read_lines(args.input)
     translator = _translator(args)
+    sources = _read_lines(args.input)
     translations = translator.translate(sources, options, StreamProgress())
     text = "".join(f"{translation}\n" for translation in translations)
     if args.output is None:

@@ -182,10 +182,9 @@ def test_formats_and_directions_give_the_same_pairs_as_training_reads(shared_fol
 
 def tokenizer_of(shared_folder):
     from fairseq2.data.tokenizers import TokenizerFamily
+    from fairseq2.runtime.dependency import get_dependency_resolver
 
-    from sekd_plugin.toolkits.fairseq2.library import fairseq2_library
-
-    family = fairseq2_library().resolve(TokenizerFamily, key="llama")
+    family = get_dependency_resolver().resolve(TokenizerFamily, key="llama")
     device_gangs = gangs(0, 1)
     return family.load_custom_tokenizer(
         shared_folder / "vocabulary.model", family.config_kls(), device_gangs

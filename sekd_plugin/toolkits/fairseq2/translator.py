@@ -13,13 +13,13 @@ from fairseq2.gang import create_fake_gangs
 from fairseq2.model_checkpoint import CorruptModelCheckpointError
 from fairseq2.models import ModelFamily
 from fairseq2.models.clm import CausalLM
+from fairseq2.runtime.dependency import get_dependency_resolver
 from fairseq2.utils.structured import StandardValueConverter
 
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
 from sekd_plugin.progress import Progress, SilentProgress
 from sekd_plugin.toolkits.fairseq2.decoding import translate_prompts
-from sekd_plugin.toolkits.fairseq2.library import fairseq2_library
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint, read_yaml
 from sekd_plugin.toolkits.fairseq2.prompts import encode_prompt
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, padding_index
@@ -178,7 +178,7 @@ def load_tokenizer(family: str, path: Path, device: torch.device) -> Tokenizer:
     Raises:
         SekdError: the file or the family is unknown, or the file is not a vocabulary.
     """
-    families = {str(name) for name in fairseq2_library().iter_keys(_TOKENIZER_FAMILY)}
+    families = {str(name) for name in get_dependency_resolver().iter_keys(_TOKENIZER_FAMILY)}
     if family not in families:
         raise ConfigError(
             "tokenizer.family", f"'{family}' is not known; {did_you_mean(family, families)}"
@@ -186,7 +186,7 @@ def load_tokenizer(family: str, path: Path, device: torch.device) -> Tokenizer:
     if not path.exists():
         near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise SekdError(f"the tokenizer {path} does not exist; {did_you_mean(path.name, near)}")
-    found = fairseq2_library().resolve(_TOKENIZER_FAMILY, key=family)
+    found = get_dependency_resolver().resolve(_TOKENIZER_FAMILY, key=family)
     try:
         return found.load_custom_tokenizer(path, found.config_kls(), create_fake_gangs(device))
     except Exception as error:
@@ -247,7 +247,7 @@ def _checkpoint(run: Path, choice: str) -> Path:
 def _load_model(record: Path, checkpoint: Path, device: torch.device) -> CausalLM:
     """The weights in ``checkpoint`` as a model of the shape that ``record`` describes."""
     described = cast("dict[str, Any]", read_yaml(record))
-    family = fairseq2_library().resolve(_MODEL_FAMILY, key=described["model_family"])
+    family = get_dependency_resolver().resolve(_MODEL_FAMILY, key=described["model_family"])
     config = StandardValueConverter().structure(described["model_config"], family.config_kls)
     try:
         model = family.load_custom_model(

@@ -1,0 +1,184 @@
+"""Batches, caches and reordering change nothing: each sentence is translated as if alone."""
+
+import pytest
+import torch
+from fairseq2.models.llama import LLaMAConfig
+from fairseq2.models.llama.factory import create_llama_model
+from fairseq2.nn import BatchLayout
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sekd_plugin.errors import SekdError
+from sekd_plugin.toolkits.fairseq2.decoding import translate_prompts
+
+END, PAD, WORDS = 2, 3, 24
+
+
+def make_model(seed, eos_bias=1.5):
+    """A tiny model with decided opinions, in float64 so that no two words tie by rounding."""
+    torch.manual_seed(seed)
+    config = LLaMAConfig(
+        model_dim=16,
+        max_seq_len=40,
+        vocab_size=WORDS,
+        pad_idx=PAD,
+        num_layers=2,
+        num_attn_heads=2,
+        num_key_value_heads=2,
+        ffn_inner_dim=32,
+        ffn_inner_dim_multiple_of=8,
+        init_std=0.7,
+    )
+    model = create_llama_model(config).double()
+    with torch.no_grad():  # make the end likely enough that lengths differ
+        model.final_proj.weight[END] *= eos_bias
+    return model.eval()
+
+
+MODELS = [make_model(seed) for seed in range(3)]
+
+
+def next_log_probs(model, words, banned):
+    seqs = torch.tensor([words])
+    log_probs = model(seqs, BatchLayout.of(seqs))[0, -1].log_softmax(-1)
+    for word in banned:
+        log_probs[word] = -torch.inf
+    return log_probs.tolist()
+
+
+def greedy_loop(model, prompt, room, banned):
+    translation = []
+    while len(translation) < room:
+        log_probs = next_log_probs(model, prompt + translation, banned)
+        word = max(range(WORDS), key=lambda w: log_probs[w])
+        if word == END:
+            break
+        translation.append(word)
+    return translation
+
+
+def beam_loop(model, prompt, room, banned, beam_size, penalty):
+    """Looks at every place up to ``room``, never stopping early."""
+    unfinished, best, best_score = [(0.0, [])], None, -float("inf")
+    for length in range(1, room + 1):
+        extended = []
+        for total, words in unfinished:
+            log_probs = next_log_probs(model, prompt + words, banned)
+            score = (total + log_probs[END]) / length**penalty
+            if score > best_score:
+                best, best_score = words, score
+            extended += [
+                (total + log_probs[word], [*words, word])
+                for word in range(WORDS)
+                if word != END and log_probs[word] > -float("inf")
+            ]
+        unfinished = sorted(extended, key=lambda pair: -pair[0])[:beam_size]
+    return best
+
+
+prompts = st.lists(
+    st.lists(st.integers(4, WORDS - 1), min_size=1, max_size=7), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=25)
+@given(prompts, st.sampled_from(MODELS), st.integers(1, 10), st.sampled_from([1, 9, 8192]))
+def test_greedy_search_equals_a_loop_over_sentences_whatever_the_batch(
+    prompts, model, room, batch_tokens
+):
+    with torch.no_grad():
+        expected = [greedy_loop(model, prompt, room, [PAD]) for prompt in prompts]
+    found = translate_prompts(
+        model,
+        [torch.tensor(prompt) for prompt in prompts],
+        eos_index=END,
+        pad_index=PAD,
+        max_length=room,
+        batch_tokens=batch_tokens,
+    )
+    assert found == expected
+
+
+@settings(max_examples=15)
+@given(
+    prompts,
+    st.sampled_from(MODELS),
+    st.integers(1, 6),
+    st.integers(2, 5),
+    st.sampled_from([0.0, 0.6, 1.0, 1.5]),
+    st.sampled_from([1, 40, 8192]),
+)
+def test_beam_search_equals_a_loop_that_never_stops_early(
+    prompts, model, room, beam_size, penalty, batch_tokens
+):
+    with torch.no_grad():
+        expected = [
+            beam_loop(model, prompt, room, [PAD, 1], beam_size, penalty) for prompt in prompts
+        ]
+    found = translate_prompts(
+        model,
+        [torch.tensor(prompt) for prompt in prompts],
+        eos_index=END,
+        pad_index=PAD,
+        max_length=room,
+        beam_size=beam_size,
+        length_penalty=penalty,
+        banned=[1],
+        batch_tokens=batch_tokens,
+    )
+    assert found == expected
+
+
+def test_the_models_here_end_translations_at_different_lengths():
+    prompts = [torch.tensor([4 + n, 5 + n]) for n in range(15)]
+    lengths = set()
+    for model in MODELS:
+        for beam_size in (1, 3):
+            found = translate_prompts(
+                model, prompts, eos_index=END, pad_index=PAD, max_length=12, beam_size=beam_size
+            )
+            lengths |= {len(translation) for translation in found}
+    assert len(lengths) >= 6
+
+
+def test_words_that_are_banned_are_never_produced():
+    prompts = [torch.tensor([4 + n]) for n in range(12)]
+    free = translate_prompts(MODELS[0], prompts, eos_index=END, pad_index=PAD, max_length=8)
+    popular = max(range(4, WORDS), key=lambda word: sum(t.count(word) for t in free))
+    for beam_size in (1, 3):
+        found = translate_prompts(
+            MODELS[0],
+            prompts,
+            eos_index=END,
+            pad_index=PAD,
+            max_length=8,
+            banned=[popular],
+            beam_size=beam_size,
+        )
+        assert all(popular not in translation and PAD not in translation for translation in found)
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_by_its_name():
+    with pytest.raises(SekdError, match="line 7: the prompt has 40 tokens, and the model takes 40"):
+        translate_prompts(
+            MODELS[0],
+            [torch.full((40,), 5)],
+            eos_index=END,
+            pad_index=PAD,
+            max_length=8,
+            names=["line 7"],
+        )
+
+
+def test_a_translation_ends_where_the_models_longest_sequence_does():
+    model = make_model(0, eos_bias=-5.0)
+    (found,) = translate_prompts(
+        model, [torch.full((35,), 5)], eos_index=END, pad_index=PAD, max_length=100
+    )
+    assert len(found) <= 5
+
+
+def test_decoding_leaves_the_models_mode_as_it_was():
+    model = make_model(1).train()
+    translate_prompts(model, [torch.tensor([5])], eos_index=END, pad_index=PAD, max_length=3)
+    assert model.training
