@@ -7,35 +7,36 @@ class applies to a batch, whole or a chunk of rows at a time.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from torch.utils.checkpoint import checkpoint
 
+from sekd_plugin.checks import one_of
+from sekd_plugin.kernels.fused import (
+    ChunkBytes,
+    ChunkDecide,
+    Rows,
+    RowsOf,
+    TeacherLogits,
+    losses_of_hidden,
+    losses_of_logits,
+    measure,
+    row_chunks,
+)
+from sekd_plugin.kernels.row_kernel import DefinitionRows, RowKernel, RowLosses, define
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.ranks import gather_values
 from sekd_plugin.registry import Registry
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.thresholds import FixedThreshold, Threshold, implied_gamma
 
-Decide = Callable[[Tensor], Tensor]
-Logits = Callable[[slice], tuple[Tensor, Tensor | None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judgement:
-    """What a chunk of rows came to; every tensor is ``[rows]``."""
-
-    token_loss: Tensor
-    difficulty: Tensor
-    hard: Tensor
-    cross_entropy: Tensor
-    agreement: Tensor | None
+KERNELS = ("auto", "reference", "chunked")
+"""Ways to compute a criterion: its definition by autograd over all rows at once, or by chunks with
+the gradient formed in the forward pass. ``auto`` is ``chunked``."""
 
 
 class Criterion(nn.Module, ABC):
@@ -59,14 +60,24 @@ class Criterion(nn.Module, ABC):
     """Whether :meth:`step` gathers over ranks at all; False where all of them see the same data,
     as under tensor parallelism alone."""
 
-    chunk_bytes: ClassVar[int] = 64 * 2**20
-    """How many bytes of fp32 student logits :meth:`forward_linear` forms at a time."""
+    chunk_bytes: ChunkBytes = ChunkBytes()
+    """How much is worked on at a time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.num_steps = 0
         self._observed: list[Tensor] = []
         self._device = torch.device("cpu")
+        self._kernel = "auto"
+
+    @property
+    def kernel(self) -> str:
+        """How the criterion is computed: one of :data:`KERNELS`."""
+        return self._kernel
+
+    @kernel.setter
+    def kernel(self, name: str) -> None:
+        self._kernel = one_of("kernel", name, KERNELS)
 
     # ── The method, which a subclass writes ──────────────────────────────────────────────────
 
@@ -131,13 +142,26 @@ class Criterion(nn.Module, ABC):
             teacher = teacher_logits.detach()[:, :shared]
         rows.check_vocabulary(student_logits.shape[-1])
 
-        def logits(chunk: slice) -> tuple[Tensor, Tensor | None]:
-            return student_logits[chunk], None if teacher is None else teacher[chunk]
+        def student_rows(chunk: Rows) -> Tensor:
+            return student_logits.detach()[chunk]
 
-        judged = self._judge(
-            logits, slice(None), rows.targets, lambda d: self._decide(d, rows.sentences)
+        def teacher_rows(chunk: Rows) -> Tensor | None:
+            return None if teacher is None else teacher[chunk]
+
+        if self.kernel == "reference":
+
+            def decide_all(difficulty: Tensor) -> Tensor:
+                return self.threshold.decide_by_sentence(difficulty, rows.sentences)
+
+            found = define(self, student_logits, teacher, rows.targets, decide_all)
+            return self._conclude(found.token_loss.sum(), [found], student_rows, teacher_rows)
+
+        kernel = self.row_kernel()
+        decide = self._decision(kernel, rows, student_rows, teacher_rows, student_logits.shape[-1])
+        loss, parts = losses_of_logits(
+            kernel, student_logits, teacher_rows, rows.targets, decide, self.chunk_bytes
         )
-        return self._conclude(judged)
+        return self._conclude(loss, parts, student_rows, teacher_rows)
 
     def forward_linear(
         self,
@@ -154,8 +178,9 @@ class Criterion(nn.Module, ABC):
     ) -> CriterionOutput:
         """The same loss from hidden states, without the logits of the batch.
 
-        Logits are formed for :attr:`chunk_bytes` at a time, and formed again in the backward
-        pass. A threshold that must see the whole batch first costs one more pass.
+        Logits are formed for a chunk of rows at a time, and so are the gradients, which the
+        backward pass only hands on. A threshold that must see the whole batch first costs one
+        more pass. With ``kernel = "reference"`` all logits are formed at once.
 
         Args:
             student_hidden: ``[..., D]``, what the output projection is applied to.
@@ -181,83 +206,72 @@ class Criterion(nn.Module, ABC):
             rows, size, teacher_hidden, teacher_weight, teacher_bias, teacher_logits
         )
 
-        def logits(chunk: slice) -> tuple[Tensor, Tensor | None]:
-            return linear(student[chunk], student_weight, student_bias), teacher(chunk)
+        if self.kernel == "reference":
+            logits = linear(student, student_weight, student_bias)
+            return self.forward_rows(rows, logits, teacher(slice(None)))
 
-        chunks = list(self._chunks(rows.num_targets, size))
-        hard: Tensor | None = None
-        if self.threshold.needs_batch:
-            difficulty = [self._measure(logits, chunk, rows.targets) for chunk in chunks]
-            hard = self._decide(torch.cat(difficulty), rows.sentences)
-        judged = []
-        for chunk in chunks:
-            decided = None if hard is None else hard[chunk]
-            sentences = rows.sentences[chunk]
+        def student_rows(chunk: Rows) -> Tensor:
+            bias = None if student_bias is None else student_bias.detach()
+            return linear(student.detach()[chunk], student_weight.detach(), bias)
 
-            def decide(
-                d: Tensor, decided: Tensor | None = decided, sentences: Tensor = sentences
-            ) -> Tensor:
-                return self._decide(d, sentences) if decided is None else decided
-
-            judged.append(
-                checkpoint(self._judge, logits, chunk, rows.targets, decide, use_reentrant=False)
-            )
-        return self._conclude(*judged)
-
-    def _judge(self, logits: Logits, chunk: slice, targets: Tensor, decide: Decide) -> _Judgement:
-        student, teacher = logits(chunk)
-        gold = targets[chunk]
-        log_target, log_student = self.distributions(student, teacher, gold)
-        difficulty = self.self_question(log_target, log_student)
-        self._check_finite(student, teacher, difficulty, chunk.start or 0)
-        hard = decide(difficulty)
-        token_loss = self.self_evolution(log_target, log_student, hard)
-        with torch.no_grad():
-            wide = student.to(log_student.dtype)
-            gold_logit = wide.gather(-1, gold.unsqueeze(-1)).squeeze(-1)
-            cross_entropy = torch.logsumexp(wide, dim=-1) - gold_logit
-            agreement = None
-            if teacher is not None and student.shape[-1] > 0:
-                agreement = student.argmax(dim=-1) == teacher.argmax(dim=-1)
-        return _Judgement(
-            token_loss=token_loss,
-            difficulty=difficulty,
-            hard=hard,
-            cross_entropy=cross_entropy,
-            agreement=agreement,
+        kernel = self.row_kernel()
+        decide = self._decision(kernel, rows, student_rows, teacher, size)
+        loss, parts = losses_of_hidden(
+            kernel,
+            student,
+            student_weight,
+            student_bias,
+            teacher,
+            rows.targets,
+            decide,
+            self.chunk_bytes,
         )
+        return self._conclude(loss, parts, student_rows, teacher)
 
-    @torch.no_grad()
-    def _measure(self, logits: Logits, chunk: slice, targets: Tensor) -> Tensor:
-        student, teacher = logits(chunk)
-        difficulty = self.self_question(*self.distributions(student, teacher, targets[chunk]))
-        self._check_finite(student, teacher, difficulty, chunk.start or 0)
-        return difficulty
+    def row_kernel(self) -> RowKernel:
+        """What computes a chunk of rows: the definition, unless a closed form is known."""
+        return DefinitionRows(self)
 
-    def _decide(self, difficulty: Tensor, sentences: Tensor) -> Tensor:
-        return self.threshold.decide_by_sentence(difficulty.detach(), sentences)
+    def _decision(
+        self,
+        kernel: RowKernel,
+        rows: TargetRows,
+        student: RowsOf,
+        teacher: TeacherLogits,
+        vocabulary: int,
+    ) -> ChunkDecide:
+        """Which rows of a chunk are hard: by a known Γ, or by all rows' difficulties first."""
+        threshold, sentences = self.threshold, rows.sentences
+        if not threshold.needs_batch:
+            return lambda chunk: lambda d: threshold.decide_by_sentence(d, sentences[chunk])
+        chunks = row_chunks(rows.num_targets, vocabulary, self.chunk_bytes.logits_bytes)
+        found = measure(kernel, student, teacher, rows.targets, chunks)
+        difficulty = torch.cat(found) if found else sentences.new_zeros(0, dtype=torch.float32)
+        hard = threshold.decide_by_sentence(difficulty, sentences)
+        return lambda chunk: lambda d: hard[chunk]
 
-    def _conclude(self, *judged: _Judgement) -> CriterionOutput:
-        token_loss = torch.cat([part.token_loss for part in judged])
-        difficulty = torch.cat([part.difficulty for part in judged])
-        hard = torch.cat([part.hard for part in judged])
+    def _conclude(
+        self, loss: Tensor, parts: list[RowLosses], student: RowsOf, teacher: TeacherLogits
+    ) -> CriterionOutput:
+        empty = loss.detach().new_zeros(0)
+        token_loss = torch.cat([empty, *(part.token_loss.detach() for part in parts)])
+        difficulty = torch.cat([empty, *(part.difficulty for part in parts)])
+        hard = torch.cat([empty.bool(), *(part.hard for part in parts)])
+        agreement = [part.agreement for part in parts if part.agreement is not None]
+        self._check_finite(difficulty, student, teacher)
         if self.training:
             self._observed.append(difficulty)
             self._device = difficulty.device
         gamma = self.threshold.gamma
         return CriterionOutput(
-            loss=token_loss.sum(),
+            loss=loss,
             num_targets=token_loss.numel(),
             difficulty=difficulty,
             hard=hard,
             gamma=implied_gamma(difficulty, hard) if gamma is None else gamma,
-            token_loss=token_loss.detach(),
-            cross_entropy=torch.cat([part.cross_entropy for part in judged]),
-            agreement=(
-                None
-                if any(part.agreement is None for part in judged)
-                else torch.cat([part.agreement for part in judged if part.agreement is not None])
-            ),
+            token_loss=token_loss,
+            cross_entropy=torch.cat([empty, *(part.cross_entropy for part in parts)]),
+            agreement=torch.cat([empty.bool(), *agreement]) if self.needs_teacher else None,
         )
 
     def _teacher_projection(
@@ -268,7 +282,7 @@ class Criterion(nn.Module, ABC):
         weight: Tensor | None,
         bias: Tensor | None,
         logits: Tensor | None,
-    ) -> Callable[[slice], Tensor | None]:
+    ) -> TeacherLogits:
         if not self.needs_teacher:
             return lambda chunk: None
         if logits is not None:
@@ -285,24 +299,19 @@ class Criterion(nn.Module, ABC):
         shift = None if bias is None else bias.detach()[:shared]
         return lambda chunk: linear(states[chunk], frozen, shift)
 
-    def _chunks(self, num_rows: int, vocabulary: int) -> Iterator[slice]:
-        size = max(1, self.chunk_bytes // (4 * max(vocabulary, 1)))
-        for start in range(0, max(num_rows, 1), size):
-            yield slice(start, min(start + size, num_rows))
-
     def _check_finite(
-        self, student: Tensor, teacher: Tensor | None, difficulty: Tensor, start: int
+        self, difficulty: Tensor, student: RowsOf, teacher: Callable[[Tensor], Tensor | None]
     ) -> None:
-        if not bool(difficulty.isnan().any()):
+        rows = difficulty.isnan().nonzero().squeeze(-1)
+        if rows.numel() == 0:
             return
-        for name, logits in (("student", student), ("teacher", teacher)):
+        for name, logits in (("student", student(rows)), ("teacher", teacher(rows))):
             if logits is None:
                 continue
             broken = logits.isnan().any(-1) | torch.isposinf(logits).any(-1)
             broken |= torch.isneginf(logits).all(-1)
             if bool(broken.any()):
-                rows = (broken.nonzero().squeeze(-1) + start).tolist()
-                raise NonFiniteLogitsError(name, rows, difficulty.numel())
+                raise NonFiniteLogitsError(name, rows[broken].tolist(), difficulty.numel())
         raise ValueError("the divergence returned NaN on finite logits")
 
     # ── Steps and state ──────────────────────────────────────────────────────────────────────
