@@ -20,8 +20,10 @@ def between(
     """Return ``value`` if it lies between ``low`` and ``high``, ends included unless open.
 
     Raises:
-        ConfigError: it lies outside, or is NaN.
+        ConfigError: it lies outside, is NaN, or is not a number.
     """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(key, f"{value!r} is not allowed; it must be a number")
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     if above and below:
@@ -35,8 +37,10 @@ def at_least(key: str, value: int, low: int) -> int:
     """Return the whole number ``value`` if it is ``low`` or more.
 
     Raises:
-        ConfigError: it is smaller.
+        ConfigError: it is smaller, or not a whole number.
     """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(key, f"{value!r} is not allowed; it must be a whole number")
     if value >= low:
         return value
     raise ConfigError(key, f"{value!r} is out of range; it must be {low} or more")

@@ -54,7 +54,7 @@ class SelfEvolutionKD(Criterion):
         self,
         *,
         teacher_weight: float = 0.5,
-        beta: Schedulable = 0.5,
+        beta: Schedulable | Mapping[str, object] = 0.5,
         temperature: float = 1.0,
         divergence: str | Mapping[str, object] | Divergence = "forward_kl",
         difficulty: str | Mapping[str, object] | Divergence | None = None,
@@ -76,7 +76,7 @@ class SelfEvolutionKD(Criterion):
         self.threshold = thresholds.create(threshold, "threshold")
         self.proxy = proxies.create(proxy, "proxy")
         self.temperature_squared = temperature_squared
-        self._check_together(beta)
+        self._check_together()
 
     @property
     def beta(self) -> float:
@@ -126,7 +126,7 @@ class SelfEvolutionKD(Criterion):
             hard_scale=self.proxy.scale(self.beta),
         )
 
-    def _check_together(self, beta: Schedulable) -> None:
+    def _check_together(self) -> None:
         for key, chosen in (("divergence", self.divergence), ("difficulty", self.difficulty)):
             if chosen.infinite_on_zero_target and not self.needs_teacher:
                 raise ConfigError(
@@ -134,5 +134,7 @@ class SelfEvolutionKD(Criterion):
                     f"0 is not allowed with this {key}, which is infinite against a one-hot "
                     "target; it must be above 0",
                 )
-        least = min(beta.start, beta.end) if isinstance(beta, Schedule) else beta
-        self.proxy.check_beta(least)
+        ends = (
+            (self._beta.start, self._beta.end) if isinstance(self._beta, Schedule) else (self.beta,)
+        )
+        self.proxy.check_beta(min(ends))

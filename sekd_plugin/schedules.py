@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sekd_plugin.checks import at_least, between, one_of
+from sekd_plugin.construction import construct
 from sekd_plugin.errors import ConfigError
 
 
@@ -87,13 +88,20 @@ Schedulable = float | Schedule
 
 
 def constant_or_schedule(
-    key: str, value: Schedulable, low: float, high: float
+    key: str, value: Schedulable | Mapping[str, object], low: float, high: float
 ) -> Callable[[int], float]:
     """``value`` as a function of the finished steps, its range checked.
+
+    A mapping holds a schedule's settings.
 
     Raises:
         ConfigError: the value, or an end of the schedule, is outside [low, high].
     """
+    if isinstance(value, Mapping):
+        try:
+            value = construct(Schedule, value, f"the schedule of {key}")
+        except ConfigError as error:
+            raise error.within(key) from None
     if isinstance(value, Schedule):
         value.check_between(key, low, high)
         return value
