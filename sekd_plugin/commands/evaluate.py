@@ -9,28 +9,28 @@ translation a line.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from sekd_plugin.checks import at_least
-from sekd_plugin.commands.translate import (
-    add_decoding_arguments,
-    decode_lines,
-    decoding_options,
-    write_whole,
-)
+from sekd_plugin.commands.translate import add_decoding_arguments, decode_lines, decoding_options
 from sekd_plugin.corpus import SentencePair, read_pairs
 from sekd_plugin.errors import DataError, SekdError, did_you_mean
-from sekd_plugin.evaluation.comet import comet_score, require_comet
+from sekd_plugin.evaluation.comet import COMET_MODEL, comet_scores, find_comet
 from sekd_plugin.evaluation.scores import Score, corpus_scores
 from sekd_plugin.evaluation.significance import METRICS, paired_bootstrap
 from sekd_plugin.evaluation.table import SystemResult, score_table
+from sekd_plugin.new_file import check_new_file, write_new_file
 from sekd_plugin.progress import StreamProgress
-from sekd_plugin.toolkits.fairseq2.translator import DecodingOptions, load_translator
+from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
+from sekd_plugin.toolkits.fairseq2.kept_translations import origin, translate_or_reuse
+from sekd_plugin.toolkits.fairseq2.loading import chosen_device, load_translator
+from sekd_plugin.toolkits.fairseq2.translator import DecodingOptions
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,7 +53,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--comet", action="store_true", help="also COMET, if it is installed")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the results as JSON")
     parser.add_argument(
-        "--translations", type=Path, metavar="FOLDER", help="keep the translations here"
+        "--translations",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the translations here, and use them again if nothing has changed "
+        "(default: RESULTS.translations beside --output RESULTS.json)",
     )
     add_decoding_arguments(parser)
 
@@ -66,21 +70,125 @@ def run(args: Namespace) -> int:
             f"--baseline: '{args.baseline}' is not a system; {did_you_mean(args.baseline, systems)}"
         )
     at_least("--samples", args.samples, 1)
+    at_least("--seed", args.seed, 0)
+    if args.sentences is not None:
+        at_least("--sentences", args.sentences, 1)
     options = decoding_options(args)
-    if args.output is not None and args.output.exists():
-        raise SekdError(f"{args.output} exists already; name another file, or remove it first")
+    chosen_device(args.device)
+    if args.output is not None:
+        check_new_file(args.output)
     if args.comet:
-        require_comet()
-    pairs = _test_set(args)
-    outputs = {
-        name: _translations(name, path, pairs, options, args) for name, path in systems.items()
+        find_comet()
+    every_pair = _test_set(args)
+    ready = _given_translations(systems, len(every_pair))
+    pairs = every_pair[: args.sentences]
+    outputs: dict[str, list[str]] = {}
+    origins: dict[str, dict[str, Any]] = {}
+    for name, path in systems.items():
+        if name in ready:
+            outputs[name] = ready[name][: args.sentences]
+            origins[name] = {"translations": sha256("\n".join(ready[name]).encode()).hexdigest()}
+        else:
+            outputs[name], origins[name] = _translations(name, path, pairs, options, args)
+    results = _results(outputs, pairs, args)
+    print(score_table(results, args.baseline))
+    for score in results[0].scores:
+        print(f"{score.metric}: {score.signature}")
+    if args.baseline is not None:
+        print(
+            f"p: paired bootstrap against {args.baseline}, {args.samples} samples, "
+            f"seed {args.seed}; * is p < 0.05"
+        )
+    if args.output is not None:
+        record = _record(args, pairs, results, systems, origins)
+        write_new_file(args.output, json.dumps(record, indent=2) + "\n")
+    return 0
+
+
+def _systems(arguments: list[str]) -> dict[str, str]:
+    systems: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if not (name and equals and path):
+            raise SekdError(f"--system: '{argument}' is not allowed; write NAME=PATH")
+        if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
+            raise SekdError(
+                f"--system: the name '{name}' is not allowed; it takes letters, digits, and any "
+                "of . + - _"
+            )
+        if name in systems:
+            raise SekdError(f"--system: '{name}' is named twice")
+        systems[name] = path
+    return systems
+
+
+def _test_set(args: Namespace) -> list[SentencePair]:
+    """The whole test set, whatever ``--sentences`` says."""
+    return list(
+        read_pairs(
+            args.test,
+            target_path=args.target_file,
+            source_field=args.source_field,
+            target_field=args.target_field,
+        )
+    )
+
+
+def _given_translations(systems: dict[str, str], num_sentences: int) -> dict[str, list[str]]:
+    """The translations of the systems that are files; the other systems must be runs.
+
+    All are looked at before the first is translated with, which may take long.
+    """
+    given = {}
+    for name, path in systems.items():
+        file = Path(path)
+        if not file.is_file():
+            chosen_checkpoint(*run_and_choice(path))
+            continue
+        lines = decode_lines(file, file.read_bytes())
+        if len(lines) != num_sentences:
+            raise DataError(file, f"has {len(lines)} lines, the test set {num_sentences} sentences")
+        given[name] = lines
+    return given
+
+
+def _translations(
+    name: str, path: str, pairs: list[SentencePair], options: DecodingOptions, args: Namespace
+) -> tuple[list[str], dict[str, Any]]:
+    """A run's translations, and what they follow from."""
+    translator = load_translator(path, device=args.device)
+    sources = [pair.source for pair in pairs]
+    folder = args.translations
+    if folder is None and args.output is not None:
+        folder = args.output.with_suffix(".translations")
+    made_from = {
+        "checkpoint": str(translator.checkpoint),
+        **origin(translator, sources, options),
     }
+    if folder is None:
+        return translator.translate(sources, options, StreamProgress()), made_from
+    return translate_or_reuse(
+        translator, sources, options, folder=folder, name=name, progress=StreamProgress()
+    ), made_from
+
+
+def _results(
+    outputs: dict[str, list[str]], pairs: list[SentencePair], args: Namespace
+) -> list[SystemResult]:
     references = [pair.target for pair in pairs]
+    learnt = {}
+    if args.comet:
+        learnt = comet_scores([pair.source for pair in pairs], outputs, references)
     results = []
     for name, hypotheses in outputs.items():
         scores = corpus_scores(hypotheses, references)
-        if args.comet:
-            scores.append(_comet(pairs, hypotheses))
+        if name in learnt:
+            signature = f"model:{COMET_MODEL}"
+            scores.append(
+                Score(
+                    metric="COMET", value=learnt[name], signature=signature, higher_is_better=True
+                )
+            )
         comparisons = []
         if args.baseline is not None and name != args.baseline:
             comparisons = [
@@ -95,111 +203,20 @@ def run(args: Namespace) -> int:
                 for metric in METRICS
             ]
         results.append(SystemResult(name=name, scores=scores, comparisons=comparisons))
-    print(score_table(results, args.baseline))
-    for score in results[0].scores:
-        print(f"{score.metric}: {score.signature}")
-    if args.baseline is not None:
-        print(
-            f"p: paired bootstrap against {args.baseline}, {args.samples} samples, "
-            f"seed {args.seed}; * is p < 0.05"
-        )
-    if args.output is not None:
-        write_whole(
-            args.output, json.dumps(_record(args, pairs, systems, results), indent=2) + "\n"
-        )
-    return 0
-
-
-def _systems(arguments: list[str]) -> dict[str, str]:
-    systems: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, path = argument.partition("=")
-        if not (name and equals and path):
-            raise SekdError(f"--system: '{argument}' is not allowed; write NAME=PATH")
-        if name in systems:
-            raise SekdError(f"--system: '{name}' is named twice")
-        systems[name] = path
-    return systems
-
-
-def _test_set(args: Namespace) -> list[SentencePair]:
-    if args.sentences is not None:
-        at_least("--sentences", args.sentences, 1)
-    pairs = list(
-        read_pairs(
-            args.test,
-            target_path=args.target_file,
-            source_field=args.source_field,
-            target_field=args.target_field,
-        )
-    )
-    return pairs if args.sentences is None else pairs[: args.sentences]
-
-
-def _translations(
-    name: str, path: str, pairs: list[SentencePair], options: DecodingOptions, args: Namespace
-) -> list[str]:
-    file = Path(path)
-    if file.is_file():
-        lines = decode_lines(file, file.read_bytes())
-        if args.sentences is not None:
-            lines = lines[: args.sentences]
-        if len(lines) != len(pairs):
-            raise DataError(file, f"has {len(lines)} lines, the test set {len(pairs)} sentences")
-        return lines
-    translator = load_translator(path, device=args.device)
-    sources = [pair.source for pair in pairs]
-    if args.translations is None:
-        return translator.translate(sources, options, StreamProgress())
-    made_from = _fingerprint(translator.checkpoint, sources, options)
-    kept = args.translations / f"{name}.txt"
-    record = args.translations / f"{name}.json"
-    if kept.is_file() and record.is_file():
-        if json.loads(record.read_text(encoding="utf-8")) == made_from:
-            return decode_lines(kept, kept.read_bytes())
-        raise SekdError(
-            f"{kept} holds translations of another model, test set or search; "
-            "name another folder, or remove it first"
-        )
-    translations = translator.translate(sources, options, StreamProgress())
-    write_whole(kept, "".join(f"{line}\n" for line in translations))
-    write_whole(record, json.dumps(made_from, indent=2) + "\n")
-    return translations
-
-
-def _fingerprint(checkpoint: Path, sources: list[str], options: DecodingOptions) -> dict[str, Any]:
-    """What translations follow from: the weights, the sentences, the search."""
-    weights = hashlib.sha256()
-    for file in sorted(checkpoint.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as stream:
-                weights.update(hashlib.file_digest(stream, "sha256").digest())
-    return {
-        "weights": weights.hexdigest(),
-        "sources": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
-        "search": {
-            "beam_size": options.beam_size,
-            "length_penalty": options.length_penalty,
-            "max_target_tokens": options.max_target_tokens,
-        },
-    }
-
-
-def _comet(pairs: list[SentencePair], hypotheses: list[str]) -> Score:
-    value = comet_score(
-        [pair.source for pair in pairs], hypotheses, [pair.target for pair in pairs]
-    )
-    return Score(metric="COMET", value=value, signature="wmt22-comet-da", higher_is_better=True)
+    return results
 
 
 def _record(
     args: Namespace,
     pairs: list[SentencePair],
-    systems: dict[str, str],
     results: list[SystemResult],
+    systems: dict[str, str],
+    origins: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
+    text = "\n".join(f"{pair.source}\t{pair.target}" for pair in pairs)
     return {
         "test_set": str(args.test),
+        "test_set_sha256": sha256(text.encode()).hexdigest(),
         "sentences": len(pairs),
         "baseline": args.baseline,
         "bootstrap": {"samples": args.samples, "seed": args.seed},
@@ -207,6 +224,7 @@ def _record(
             {
                 "name": result.name,
                 "path": systems[result.name],
+                "made_from": origins[result.name],
                 "scores": [asdict(score) for score in result.scores],
                 "comparisons": [asdict(comparison) for comparison in result.comparisons],
             }

@@ -8,20 +8,19 @@ The order is kept; an empty line stays an empty line.
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
+from codecs import BOM_UTF8
 from pathlib import Path
 
-from sekd_plugin.checks import at_least
-from sekd_plugin.errors import DataError, SekdError
+from sekd_plugin.checks import at_least, between
+from sekd_plugin.errors import DataError, SekdError, did_you_mean
+from sekd_plugin.new_file import check_new_file, write_new_file
 from sekd_plugin.progress import StreamProgress
-from sekd_plugin.toolkits.fairseq2.translator import (
-    DecodingOptions,
-    Translator,
-    load_exported,
-    load_translator,
-)
+from sekd_plugin.toolkits.fairseq2.checkpoint_choice import run_and_choice
+from sekd_plugin.toolkits.fairseq2.decoding import MAX_LENGTH_RATIO
+from sekd_plugin.toolkits.fairseq2.loading import load_exported, load_translator
+from sekd_plugin.toolkits.fairseq2.translator import DecodingOptions, Translator
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,8 +34,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--input", type=Path, metavar="FILE", help="default: standard input")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
-    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="for an exported model")
-    parser.add_argument("--template", metavar="TEXT", help="for an exported model")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="the vocabulary, for an exported model or a run that was moved",
+    )
+    parser.add_argument(
+        "--template", metavar="TEXT", help="the prompt, for an exported model or other than a run's"
+    )
     parser.add_argument("--family", default="llama", help="for an exported model (default: llama)")
     add_decoding_arguments(parser)
 
@@ -46,6 +52,12 @@ def add_decoding_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--beam-size", type=int, default=1, help="1, the default, is greedy")
     parser.add_argument("--length-penalty", type=float, default=1.0, help="default: 1")
     parser.add_argument("--max-target-tokens", type=int, default=256, help="default: 256")
+    parser.add_argument(
+        "--max-target-ratio",
+        type=float,
+        default=MAX_LENGTH_RATIO,
+        help=f"words of a translation per word of its prompt (default: {MAX_LENGTH_RATIO:g})",
+    )
     parser.add_argument("--batch-tokens", type=int, default=8192, help="default: 8192")
     parser.add_argument("--device", help="cpu, cuda or cuda:N")
 
@@ -54,8 +66,9 @@ def decoding_options(args: Namespace) -> DecodingOptions:
     """The search's settings, checked."""
     return DecodingOptions(
         beam_size=at_least("--beam-size", args.beam_size, 1),
-        length_penalty=args.length_penalty,
+        length_penalty=between("--length-penalty", args.length_penalty, 0.0, 10.0),
         max_target_tokens=at_least("--max-target-tokens", args.max_target_tokens, 1),
+        max_target_ratio=between("--max-target-ratio", args.max_target_ratio, 0.0),
         batch_tokens=at_least("--batch-tokens", args.batch_tokens, 1),
     )
 
@@ -63,32 +76,29 @@ def decoding_options(args: Namespace) -> DecodingOptions:
 def run(args: Namespace) -> int:
     """Translate; 0 when every line was."""
     options = decoding_options(args)
-    if args.output is not None and args.output.exists():
-        raise SekdError(f"{args.output} exists already; name another file, or remove it first")
+    if args.output is not None:
+        check_new_file(args.output)
     translator = _translator(args)
     sources = _read_lines(args.input)
     translations = translator.translate(sources, options, StreamProgress())
     text = "".join(f"{translation}\n" for translation in translations)
     if args.output is None:
-        sys.stdout.write(text)
         sys.stdout.flush()
+        # As bytes, so that a terminal's or a log's encoding cannot refuse a letter.
+        sys.stdout.buffer.write(text.encode("utf-8"))
+        sys.stdout.buffer.flush()
     else:
-        write_whole(args.output, text)
+        write_new_file(args.output, text)
     return 0
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file in one go: it is there whole, or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
 
 
 def _read_lines(file: Path | None) -> list[str]:
     name = file or Path("standard input")
     try:
         data = sys.stdin.buffer.read() if file is None else file.read_bytes()
+    except FileNotFoundError:
+        near = [path.name for path in name.parent.iterdir()] if name.parent.is_dir() else []
+        raise DataError(name, f"no such file; {did_you_mean(name.name, near)}") from None
     except OSError as error:
         raise DataError(name, f"cannot be read: {error.strerror}") from None
     return decode_lines(name, data)
@@ -97,10 +107,13 @@ def _read_lines(file: Path | None) -> list[str]:
 def decode_lines(name: Path, data: bytes) -> list[str]:
     """The lines of a file as text; only a line feed ends a line, as ``wc -l`` counts.
 
+    A byte-order mark at the start is skipped.
+
     Raises:
         DataError: a line is not UTF-8.
     """
     lines = []
+    data = data.removeprefix(BOM_UTF8)
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], start=1):
         try:
             lines.append(line.removesuffix(b"\r").decode("utf-8"))
@@ -110,14 +123,15 @@ def decode_lines(name: Path, data: bytes) -> list[str]:
 
 
 def _translator(args: Namespace) -> Translator:
-    if args.tokenizer is None and args.template is None:
-        return load_translator(args.model, device=args.device)
-    if args.tokenizer is None or args.template is None:
-        raise SekdError("an exported model needs both --tokenizer and --template")
+    template = None if args.template is None else args.template.replace("\\n", "\n")
+    run, _ = run_and_choice(args.model)
+    # A folder with model files in it is an export; any other is, or was meant to be, a run.
+    if not any(run.glob("*.safetensors")):
+        return load_translator(
+            args.model, tokenizer=args.tokenizer, template=template, device=args.device
+        )
+    if args.tokenizer is None or template is None:
+        raise SekdError(f"{run} is an exported model; it needs both --tokenizer and --template")
     return load_exported(
-        Path(args.model),
-        family=args.family,
-        tokenizer=args.tokenizer,
-        template=args.template.replace("\\n", "\n"),
-        device=args.device,
+        run, family=args.family, tokenizer=args.tokenizer, template=template, device=args.device
     )

@@ -171,14 +171,54 @@ def test_a_prompt_that_leaves_no_room_is_refused_by_its_name():
 
 
 def test_a_translation_ends_where_the_models_longest_sequence_does():
-    model = make_model(0, eos_bias=-5.0)
+    model = make_model(0, eos_bias=0.0)
     (found,) = translate_prompts(
         model, [torch.full((35,), 5)], eos_index=END, pad_index=PAD, max_length=100
     )
-    assert len(found) <= 5
+    assert len(found) == 5
 
 
 def test_decoding_leaves_the_models_mode_as_it_was():
     model = make_model(1).train()
     translate_prompts(model, [torch.tensor([5])], eos_index=END, pad_index=PAD, max_length=3)
     assert model.training
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_translation_is_at_most_so_many_times_as_long_as_its_prompt(beam_size):
+    model = make_model(0, eos_bias=0.0)
+    prompts = [[5] * length for length in (1, 4, 2, 4, 3)]
+    found = translate_prompts(
+        model,
+        [torch.tensor(prompt) for prompt in prompts],
+        eos_index=END,
+        pad_index=PAD,
+        max_length=100,
+        max_length_ratio=2.0,
+        beam_size=beam_size,
+    )
+    search = greedy_loop if beam_size == 1 else beam_loop
+    options = [] if beam_size == 1 else [beam_size, 1.0]
+    with torch.no_grad():
+        expected = [
+            search(model, prompt, 10 + 2 * len(prompt), [PAD], *options) for prompt in prompts
+        ]
+    assert found == expected
+    if beam_size == 1:
+        assert max(map(len, found)) == 18
+
+
+def test_a_model_whose_outputs_are_not_numbers_is_refused():
+    model = make_model(0)
+    with torch.no_grad():
+        model.final_proj.weight[7] = torch.nan
+    for beam_size in (1, 2):
+        with pytest.raises(SekdError, match="not numbers"):
+            translate_prompts(
+                model,
+                [torch.tensor([5])],
+                eos_index=END,
+                pad_index=PAD,
+                max_length=3,
+                beam_size=beam_size,
+            )

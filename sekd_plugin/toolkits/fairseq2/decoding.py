@@ -19,6 +19,14 @@ from torch import Tensor
 
 from sekd_plugin.errors import SekdError
 
+MAX_LENGTH_RATIO = 3.0
+"""How many times as long as its prompt a translation may be, ten words more allowed.
+
+Without it a search that divides by the length prefers, to every true translation of a short
+sentence, one that repeats a word up to the greatest length."""
+
+_EXTRA_LENGTH = 10
+
 
 @torch.inference_mode()
 def translate_prompts(
@@ -28,6 +36,7 @@ def translate_prompts(
     eos_index: int,
     pad_index: int,
     max_length: int,
+    max_length_ratio: float = MAX_LENGTH_RATIO,
     beam_size: int = 1,
     length_penalty: float = 1.0,
     banned: Sequence[int] = (),
@@ -47,7 +56,8 @@ def translate_prompts(
         prompts: token ids, ``[S]`` each, S ≥ 1.
         eos_index: the word that ends a translation.
         pad_index: never produced.
-        max_length: a translation is cut off at so many words, its end counted.
+        max_length: a translation is cut off at so many words, its end counted,
+        max_length_ratio: and at ten more than so many times its prompt's length.
         beam_size: 1 is greedy.
         length_penalty: the power of the length; only with a beam.
         banned: further words that are never produced.
@@ -59,7 +69,8 @@ def translate_prompts(
         The translations' token ids without the end, in the order of the prompts.
 
     Raises:
-        SekdError: a prompt leaves no room in the model's longest sequence.
+        SekdError: a prompt leaves no room in the model's longest sequence, or the model's
+            outputs are not numbers.
     """
     for number, prompt in enumerate(prompts):
         if prompt.numel() >= model.max_seq_len:
@@ -75,7 +86,9 @@ def translate_prompts(
     try:
         for batch in _equal_lengths(prompts, batch_tokens // beam_size):
             seqs = torch.stack([prompts[number] for number in batch])
-            room = min(max_length, model.max_seq_len - seqs.shape[1])
+            length = seqs.shape[1]
+            limit = _EXTRA_LENGTH + int(min(max_length_ratio * length, max_length))
+            room = min(max_length, limit, model.max_seq_len - length)
             steps = _Steps(model, seqs, room, forbidden)
             if beam_size == 1:
                 found = _greedy(steps, len(batch), eos_index, room)
@@ -131,6 +144,8 @@ class _Steps:
             logits = self._model(seqs, layout, state_bag=self._state)[:, -1]
         self._state.increment_step_nr(seqs.shape[1])
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if wide.isnan().any():
+            raise SekdError("the model's outputs are not numbers (NaN); its training went wrong")
         log_probs = torch.log_softmax(wide, dim=-1)
         log_probs[:, self._forbidden] = -torch.inf
         return log_probs

@@ -1,0 +1,59 @@
+"""A text file that is written whole, and never over another."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from sekd_plugin.errors import SekdError
+
+
+def check_new_file(file: Path) -> None:
+    """Check, before long work, that ``file`` can be written at its end; nothing is left behind.
+
+    Raises:
+        SekdError: it exists already, or its folder cannot be made or written in.
+    """
+    if os.path.lexists(file):
+        raise SekdError(f"{file} exists already; name another file, or remove it first")
+    folder = file.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise SekdError(f"{file} cannot be written: {folder} is not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SekdError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def write_new_file(file: Path, text: str) -> None:
+    """Write ``file`` as UTF-8: it is there whole, or not at all.
+
+    Raises:
+        SekdError: it exists already, or cannot be written.
+    """
+    check_new_file(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        partial = Path(name)
+        try:
+            with open(descriptor, "w", encoding="utf-8", newline="") as stream:
+                stream.write(text)
+            partial.chmod(0o666 & ~_umask())
+            os.replace(partial, file)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise SekdError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _umask() -> int:
+    # The only way to read it is to set it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

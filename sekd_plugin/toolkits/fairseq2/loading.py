@@ -1,0 +1,197 @@
+"""Loads what a training run left behind, or what was exported from it, to translate with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq2.data.tokenizers import Tokenizer, TokenizerFamily
+from fairseq2.gang import create_fake_gangs
+from fairseq2.model_checkpoint import CorruptModelCheckpointError
+from fairseq2.models import ModelFamily
+from fairseq2.models.clm import CausalLM
+from fairseq2.runtime.dependency import get_dependency_resolver
+from fairseq2.utils.structured import StandardValueConverter, StructureError
+
+from sekd_plugin.corpus import PromptTemplate
+from sekd_plugin.errors import ConfigError, DataError, SekdError, did_you_mean
+from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
+from sekd_plugin.toolkits.fairseq2.hugging_face_shape import llama_shape
+from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint, read_yaml
+from sekd_plugin.toolkits.fairseq2.translator import Translator
+from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary
+
+_MODEL_FAMILY: type[ModelFamily] = ModelFamily
+_TOKENIZER_FAMILY: type[TokenizerFamily] = TokenizerFamily
+
+
+def load_translator(
+    name: str,
+    *,
+    tokenizer: Path | None = None,
+    template: str | None = None,
+    device: str | None = None,
+) -> Translator:
+    """The model of a training run.
+
+    Args:
+        name: the run's folder, or ``FOLDER@step_N``, ``FOLDER@best``, ``FOLDER@last``. Without a
+            choice it is the last checkpoint.
+        tokenizer: where the run's vocabulary lies now; None is where the run says.
+        template: another prompt than the run's.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; None takes CUDA where there is one.
+
+    Raises:
+        SekdError: there is no such run or checkpoint, or its parts do not fit together.
+    """
+    where = chosen_device(device)
+    run, choice = run_and_choice(name)
+    checkpoint = chosen_checkpoint(run, choice)
+    record = run / "config.yaml"
+    config = read_yaml(record)
+    path = tokenizer or Path(_setting(record, config, "tokenizer", "path"))
+    if not path.exists() and tokenizer is None:
+        raise DataError(
+            record,
+            f"the tokenizer {path}, seen from {Path.cwd()}, does not exist; "
+            "run this where the training ran, or name it with --tokenizer",
+        )
+    pieces = load_tokenizer(_setting(record, config, "tokenizer", "family"), path, where)
+    shape = run / "checkpoints" / "model.yaml"
+    model = _load_model(checkpoint, *_family_and_shape(shape), where)
+    check_vocabulary("model", model, pieces)
+    return Translator(
+        model=model,
+        tokenizer=pieces,
+        template=PromptTemplate(template or _setting(record, config, "dataset", "template")),
+        checkpoint=checkpoint,
+        vocabulary=path,
+        device=where,
+    )
+
+
+def load_exported(
+    folder: Path, *, family: str, tokenizer: Path, template: str, device: str | None = None
+) -> Translator:
+    """A model exported for Hugging Face, with the vocabulary and prompt that go with it.
+
+    Args:
+        folder: what ``regime.export_hugging_face`` wrote, ``checkpoints/step_N/hg``. A Llama
+            model's may have been moved elsewhere.
+        family: the model family of fairseq2, ``llama`` for example.
+        tokenizer: the SentencePiece file.
+        template: the prompt.
+        device: as for :func:`load_translator`.
+
+    Raises:
+        SekdError: a part is missing or does not fit.
+    """
+    where = chosen_device(device)
+    check_checkpoint("model", folder)
+    pieces = load_tokenizer(family, tokenizer, where)
+    record = folder.resolve().parent.parent / "model.yaml"
+    if record.is_file():
+        family, shape = _family_and_shape(record)
+    else:
+        shape = llama_shape(folder / "config.json", pad_idx=pieces.vocab_info.pad_idx)
+    model = _load_model(folder, family, shape, where)
+    check_vocabulary("model", model, pieces)
+    return Translator(
+        model=model,
+        tokenizer=pieces,
+        template=PromptTemplate(template),
+        checkpoint=folder,
+        vocabulary=tokenizer,
+        device=where,
+    )
+
+
+def load_tokenizer(family: str, path: Path, device: torch.device) -> Tokenizer:
+    """A vocabulary from its file.
+
+    Raises:
+        SekdError: the file or the family is unknown, or the file is not a vocabulary.
+    """
+    families = {str(name) for name in get_dependency_resolver().iter_keys(_TOKENIZER_FAMILY)}
+    if family not in families:
+        raise ConfigError(
+            "tokenizer.family", f"'{family}' is not known; {did_you_mean(family, families)}"
+        )
+    if not path.exists():
+        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise SekdError(f"the tokenizer {path} does not exist; {did_you_mean(path.name, near)}")
+    found = get_dependency_resolver().resolve(_TOKENIZER_FAMILY, key=family)
+    try:
+        return found.load_custom_tokenizer(path, found.config_kls(), create_fake_gangs(device))
+    except Exception as error:
+        raise SekdError(f"{path} is not a vocabulary of the family {family}: {error}") from None
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """The device of that name; of None, CUDA where there is one.
+
+    Raises:
+        ConfigError: it is not ``cpu`` or ``cuda:N``, or is not there.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError("device", f"'{name}' is not a device; write cpu, cuda or cuda:0")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count() or "no"
+        raise ConfigError("device", f"{name} was asked for, but {found} CUDA device is found")
+    return device
+
+
+def _setting(file: Path, content: Mapping[str, object], *keys: str) -> str:
+    value: Any = content
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(value, str):
+        raise DataError(file, f"{'.'.join(keys)} is not set; is it the record of a training run?")
+    return value
+
+
+def _family_and_shape(file: Path) -> tuple[str, Mapping[str, object]]:
+    """What ``checkpoints/model.yaml`` says of the model."""
+    content = read_yaml(file) if file.is_file() else {}
+    shape = content.get("model_config")
+    if not isinstance(shape, Mapping):
+        raise DataError(file, "does not say of what shape the model is")
+    return _setting(file, content, "model_family"), shape
+
+
+def _load_model(
+    checkpoint: Path, family_name: str, shape: Mapping[str, object], device: torch.device
+) -> CausalLM:
+    """The weights in ``checkpoint`` as a model of the family and with the settings ``shape``."""
+    families = {str(name) for name in get_dependency_resolver().iter_keys(_MODEL_FAMILY)}
+    if family_name not in families:
+        raise ConfigError(
+            "family", f"'{family_name}' is not known; {did_you_mean(family_name, families)}"
+        )
+    family = get_dependency_resolver().resolve(_MODEL_FAMILY, key=family_name)
+    try:
+        model = family.load_custom_model(
+            checkpoint,
+            StandardValueConverter().structure(dict(shape), family.config_kls),
+            create_fake_gangs(device),
+            torch.float32,
+            load_rank0_only=False,
+            mmap=False,
+            restrict=True,
+        )
+    except (CorruptModelCheckpointError, StructureError, KeyError, OSError, RuntimeError) as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        text = " ".join(f"{error}{cause}".split())
+        raise SekdError(f"{checkpoint} cannot be loaded: {text}") from None
+    model.eval()
+    if not isinstance(model, CausalLM):
+        raise SekdError(f"{checkpoint} holds a {type(model).__name__}, not a language model")
+    return model
