@@ -32,6 +32,9 @@ class SelfEvolutionKD(Criterion):
         ỹ = (1 − λ)·y + λ·p; d = D(ỹ ‖ q);
         loss = Σ_{d ≤ Γ} D(ỹ ‖ q) + Σ_{d > Γ} D(ỹ ‖ q̂), with q̂ = β·q + (1 − β)·ỹ
 
+    Use it on a student that translates already: a word that the student does not believe in at
+    all is hardly learnt from a hard token, so from random weights plain distillation is better.
+
     Args:
         teacher_weight: λ in [0, 1], the teacher's share of the target.
         beta: β in [0, 1], the student's share of the proxy; a number, or a schedule
