@@ -1,7 +1,10 @@
 """Batches, caches and reordering change nothing: each sentence is translated as if alone."""
 
+import math
+
 import pytest
 import torch
+from fairseq2.models.clm import CausalLM
 from fairseq2.models.llama import LLaMAConfig
 from fairseq2.models.llama.factory import create_llama_model
 from fairseq2.nn import BatchLayout
@@ -222,3 +225,63 @@ def test_a_model_whose_outputs_are_not_numbers_is_refused():
                 max_length=3,
                 beam_size=beam_size,
             )
+
+
+class MarkovModel(CausalLM):
+    """Next-word probabilities by the last word alone, written down by hand."""
+
+    def __init__(self, table):
+        super().__init__(max_seq_len=100)
+        probabilities = torch.zeros(WORDS, WORDS, dtype=torch.float64)
+        for word, following in table.items():
+            for other, probability in following.items():
+                probabilities[word, other] = probability
+        self.register_buffer("log_table", probabilities.log())
+
+    def forward(self, seqs, seqs_layout, targets=None, *, state_bag=None, **_):
+        return self.log_table[seqs]
+
+    def compute_fused_loss(self, *_, **__):
+        raise NotImplementedError
+
+
+def markov_translation(table, **options):
+    (found,) = translate_prompts(
+        MarkovModel(table),
+        [torch.tensor([START])],
+        eos_index=END,
+        pad_index=PAD,
+        max_length=12,
+        beam_size=2,
+        **options,
+    )
+    return found
+
+
+START, A, B = 4, 5, 6
+
+
+def test_a_search_goes_on_while_a_longer_translation_could_still_win():
+    # The end scores −1 at once. B begins at −3, and at −1.5 with one word more would be lost, but
+    # ends at (−3 + 10 ln 0.9 + ln 0.1) / 12 ≈ −0.53.
+    end, later = math.exp(-1), math.exp(-3)
+    table = {START: {END: end, B: later, PAD: 1 - end - later}, B: {B: 0.9, END: 0.1}}
+    assert markov_translation(table) == [B] * 11
+
+
+def test_a_finished_translation_takes_no_place_in_the_beam():
+    # After the end, the likeliest two are A, which leads nowhere, and B, which ends for certain.
+    table = {
+        START: {END: 0.5, A: 0.3, B: 0.2},
+        A: {word: 1 / 10 for word in range(7, 17)},
+        B: {END: 1.0},
+    }
+    assert markov_translation(table, length_penalty=2.0) == [B]
+
+
+def test_a_search_that_can_only_end_returns_the_empty_translation():
+    assert markov_translation({START: {END: 1.0}}) == []
+
+
+def test_a_search_that_cannot_end_returns_its_likeliest_words():
+    assert markov_translation({START: {A: 0.6, B: 0.4}, A: {B: 1.0}, B: {A: 1.0}}) == [A, B] * 6
