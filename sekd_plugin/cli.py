@@ -30,7 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"sekd: '{name}' is not a command; {did_you_mean(name, COMMANDS)}", file=sys.stderr)
         return 2
-    command = import_module(f"sekd_plugin.commands.{name}")
+    try:
+        command = import_module(f"sekd_plugin.commands.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "sekd_plugin":
+            raise
+        print(
+            f"sekd {name}: the package '{error.name}' is missing; "
+            "get it with pip install 'sekd-plugin[fairseq2]'",
+            file=sys.stderr,
+        )
+        return 2
     parser = ArgumentParser(
         prog=f"sekd {name}",
         description=command.__doc__,

@@ -48,6 +48,7 @@ MISTAKES = [
     ("tokenizer.path=/nowhere/vocabulary.model", "tokenizer.path", "not a file"),
     ("teacher={path: /nowhere, family: llama}", "teacher", "remove it"),
     ("modle.family=llama", "modle", "'model'?"),
+    ("model.config_overrides.tied_embeddings=true", "shard_embed_dim", "must be false"),
 ]
 
 

@@ -49,6 +49,7 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
         if end is None:
             raise ConfigError("translation.bleu", "needs a tokenizer with an end-of-sequence piece")
         self._end = end
+        self._begin = tokenizer.vocab_info.bos_idx
         self._model = model
         self._tokenizer = tokenizer
         self._corpus = corpus
@@ -82,6 +83,7 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
             pad_index=padding_index(self._tokenizer),
             max_length=self._section.max_target_tokens,
             beam_size=self._section.beam_size,
+            banned=[] if self._begin is None else [self._begin],
         )
         decode = self._tokenizer.create_decoder(skip_special_tokens=True)
         hypotheses = [decode(torch.tensor(ids, dtype=torch.int64)) for ids in translations]

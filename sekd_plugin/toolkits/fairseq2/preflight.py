@@ -218,8 +218,23 @@ def _check_model(
             )
         if section.config_overrides is not None and dataclasses.is_dataclass(kind):
             check_section(section.config_overrides, kind, f"{key}.config_overrides")
+            _check_tied_embeddings(key, section, kind)
     if section.path is not None:
         check_checkpoint(f"{key}.path", section.path)
+
+
+def _check_tied_embeddings(
+    key: str, section: ModelSection | ReferenceModelSection, kind: type[Any]
+) -> None:
+    """fairseq2 ties the output to the embeddings only where these are not cut by dimension."""
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    overrides = cast("Mapping[str, object]", section.config_overrides)
+    chosen = {**defaults, **overrides}
+    if section.arch is None and chosen.get("tied_embeddings") and chosen.get("shard_embed_dim"):
+        raise ConfigError(
+            f"{key}.config_overrides.shard_embed_dim",
+            "must be false with tied_embeddings: true",
+        )
 
 
 def check_checkpoint(key: str, path: Path) -> None:
