@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from sekd_plugin.divergences.base import Divergence, register_divergence
@@ -16,17 +15,16 @@ def kl_rows(log_first: Tensor, log_second: Tensor) -> Tensor:
     log-probabilities at once, no longer reaches the sum in first order.
 
     Args:
-        log_first: log a, ``[n, V]``; words with a = 0 contribute b, which is their limit.
+        log_first: log a, ``[n, V]``; words with a = 0 contribute b, which is their limit. A
+            probability that is zero in floating point is zero, whatever b is.
         log_second: log b, ``[n, V]``; b = 0 where a > 0 makes the row infinite.
 
     Returns:
         ``[n]``, in nats.
     """
-    absent = torch.isneginf(log_first)
-    first = log_first.masked_fill(absent, 0.0)
-    log_ratio = first - log_second.masked_fill(absent, 0.0)
-    probability = first.exp()
-    terms = (probability * log_ratio - probability).masked_fill(absent, 0.0) + log_second.exp()
+    probability = log_first.exp()
+    log_ratio = (log_first - log_second).masked_fill(probability == 0.0, 0.0)
+    terms = probability * log_ratio - probability + log_second.exp()
     return terms.sum(dim=-1)
 
 

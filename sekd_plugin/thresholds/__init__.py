@@ -10,6 +10,7 @@ from sekd_plugin.thresholds.base import (
 from sekd_plugin.thresholds.dynamic import DynamicThreshold
 from sekd_plugin.thresholds.fixed import FixedThreshold
 from sekd_plugin.thresholds.schedule import ScheduleThreshold
+from sekd_plugin.thresholds.target_ratio import TargetRatioThreshold
 from sekd_plugin.thresholds.top_k import TopKThreshold
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FixedThreshold",
     "KnownGamma",
     "ScheduleThreshold",
+    "TargetRatioThreshold",
     "Threshold",
     "TopKThreshold",
     "implied_gamma",
