@@ -15,6 +15,7 @@ from typing import Any
 from sekd_plugin.base_criterion import criteria
 from sekd_plugin.construction import describe, settings_of
 from sekd_plugin.divergences import divergences
+from sekd_plugin.errors import ConfigError
 from sekd_plugin.proxies import proxies
 from sekd_plugin.registry import Registry
 from sekd_plugin.thresholds import thresholds
@@ -68,16 +69,33 @@ class Entry:
     defined_in: str
     """``module:Class``."""
 
+    problem: str = ""
+    """Why it cannot be used; then there is nothing else to say of it."""
+
 
 def catalogue() -> list[Entry]:
-    """Every known component, those of installed plug-ins included."""
+    """Every known component, those of installed plug-ins included, broken ones too."""
     return [entry_of(registry, name) for registry in REGISTRIES for name in registry.names()]
 
 
 def entry_of(registry: Registry[Any], name: str) -> Entry:
     """The entry of one component, read from its class."""
-    kind = registry.get(name)
-    summary, notes, sections = _read(inspect.getdoc(kind) or "")
+    try:
+        kind = registry.get(name)
+    except ConfigError as error:
+        return Entry(
+            kind=registry.kind,
+            name=name,
+            summary="",
+            formula="",
+            notes="",
+            settings=(),
+            source="",
+            defined_in="",
+            problem=error.problem,
+        )
+    # Not inspect.getdoc: a class without a docstring would be given its base class's.
+    summary, notes, sections = _read(inspect.cleandoc(kind.__doc__ or ""))
     meanings = _settings_text(sections.get("Args", ""))
     settings = tuple(
         Setting(

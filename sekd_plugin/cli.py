@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"sekd: '{name}' is not a command; {did_you_mean(name, COMMANDS)}", file=sys.stderr)
         return 2
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's own modules, as with `python -m sekd_plugin`
     try:
         command = import_module(f"sekd_plugin.commands.{name}")
     except ModuleNotFoundError as error:

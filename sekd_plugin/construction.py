@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from sekd_plugin.errors import ConfigError, did_you_mean
+from sekd_plugin.plugins import in_one_line
 
 T = TypeVar("T")
 
@@ -38,7 +39,8 @@ def construct(kind: type[T], config: Mapping[str, object], owner: str) -> T:
 
     Raises:
         ConfigError: an unknown or missing key, a value of the wrong type, or one that the
-            constructor refuses. Its key is relative to ``config``.
+            constructor refuses. Its key is relative to ``config``, and empty where the
+            constructor fails in a way of its own.
     """
     parameters = settings_of(kind)
     for key in config:
@@ -52,7 +54,12 @@ def construct(kind: type[T], config: Mapping[str, object], owner: str) -> T:
     checked = {
         key: conform(value, parameters[key].annotation, key) for key, value in config.items()
     }
-    return kind(**checked)
+    try:
+        return kind(**checked)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError("", f"{owner} cannot be made: {in_one_line(error)}") from error
 
 
 def settings_of(kind: type[Any]) -> dict[str, inspect.Parameter]:
@@ -67,6 +74,26 @@ def settings_of(kind: type[Any]) -> dict[str, inspect.Parameter]:
         for name, parameter in list(inspect.signature(initializer).parameters.items())[1:]
         if parameter.kind in named
     }
+
+
+def check_settings(kind: type[Any]) -> None:
+    """Check that the settings of a component can be read, typed and described.
+
+    Raises:
+        ConfigError: an annotation that cannot be resolved, or that is no type.
+    """
+    try:
+        parameters = settings_of(kind)
+    except Exception as error:
+        raise ConfigError(
+            "", f"the types of its settings cannot be read: {in_one_line(error)}"
+        ) from error
+    for key, parameter in parameters.items():
+        for option in _options(parameter.annotation):
+            try:
+                _matches(None, option)
+            except TypeError:
+                raise ConfigError(key, f"is annotated with {option!r}, which is no type") from None
 
 
 def conform(value: object, annotation: Any, key: str) -> object:

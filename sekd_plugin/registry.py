@@ -3,18 +3,21 @@
 A name comes in by one of three ways: the registry's decorator, an entry point of an installed
 package, or, without registration, ``"package.module:Class"`` written where a name would stand.
 The last one imports that module, so a recipe that holds it runs code.
+
+What another package brings is loaded when it is asked for, and only then can be found broken: its
+error names it, and leaves the other names alone.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from sekd_plugin.construction import construct
+from sekd_plugin.construction import check_settings, construct
 from sekd_plugin.errors import ConfigError, did_you_mean
+from sekd_plugin.plugins import import_module_of_others, in_one_line
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -34,7 +37,7 @@ class Registry(Generic[T]):
         self.base = base
         self.group = group
         self._classes: dict[str, type[T]] = {}
-        self._plugins: dict[str, EntryPoint] | None = None
+        self._plugins: dict[str, list[EntryPoint]] | None = None
 
     def register(self, name: str) -> Callable[[C], C]:
         """A class decorator that makes the class known as ``name``.
@@ -61,17 +64,20 @@ class Registry(Generic[T]):
         """The class known as ``name``, or written as ``package.module:Class``.
 
         Raises:
-            ConfigError: no such name, or a plug-in that cannot be imported.
+            ConfigError: no such name, two classes of that name, or a class that cannot be
+                imported, is of another kind or has settings that cannot be read.
         """
-        plugins = self._entry_points()
-        if name in self._classes:
-            return self._classes[name]
-        if name in plugins:
-            self._classes[name] = self._load(plugins[name])
-            return self._classes[name]
-        if ":" in name:
-            return self._import(name)
-        raise ConfigError("", f"'{name}' is not a {self.kind}; {did_you_mean(name, self.names())}")
+        kind = self._find(name)
+        missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
+        if missing:
+            raise ConfigError("", f"the {self.kind} '{name}' ({_address(kind)}) lacks {missing}")
+        try:
+            check_settings(kind)
+        except ConfigError as error:
+            raise ConfigError(
+                "", f"the {self.kind} '{name}' ({_address(kind)}) cannot be set up: {error}"
+            ) from error
+        return kind
 
     def create(self, choice: str | Mapping[str, object] | T, key: str) -> T:
         """The strategy that ``choice`` asks for.
@@ -118,19 +124,32 @@ class Registry(Generic[T]):
     def _form(self) -> str:
         return f"a {self.kind} is a name or {{name: …, config: {{…}}}}"
 
-    def _entry_points(self) -> dict[str, EntryPoint]:
+    def _entry_points(self) -> dict[str, list[EntryPoint]]:
         if self._plugins is None:
-            plugins: dict[str, EntryPoint] = {}
+            self._plugins = {}
             for entry in entry_points(group=self.group):
-                owner = plugins.get(entry.name)
-                if owner is not None and owner.value != entry.value:
-                    raise ConfigError(entry.name, self._taken(_owner(owner), _owner(entry)))
-                taken = self._classes.get(entry.name)
-                if taken is not None and _address(taken) != entry.value:
-                    raise ConfigError(entry.name, self._taken(_address(taken), _owner(entry)))
-                plugins[entry.name] = entry
-            self._plugins = plugins
+                same = self._plugins.setdefault(entry.name, [])
+                if all(entry.value != other.value for other in same):
+                    same.append(entry)
         return self._plugins
+
+    def _find(self, name: str) -> type[T]:
+        entries = self._entry_points().get(name, [])
+        if len(entries) > 1:
+            raise ConfigError("", self._taken(_owner(entries[0]), _owner(entries[1])))
+        here = self._classes.get(name)
+        if here is not None and (not entries or _address(here) == entries[0].value):
+            return here
+        if entries:
+            # Loading it may run the decorator, which is then the same class under two addresses.
+            kind = self._load(entries[0])
+            here = self._classes.setdefault(name, kind)
+            if here is not kind:
+                raise ConfigError("", self._taken(_address(here), _owner(entries[0])))
+            return kind
+        if ":" in name:
+            return self._import(name)
+        raise ConfigError("", f"'{name}' is not a {self.kind}; {did_you_mean(name, self.names())}")
 
     def _taken(self, owner: str, other: str) -> str:
         return f"two classes want to be this {self.kind}: {owner} and {other}; rename one"
@@ -138,23 +157,21 @@ class Registry(Generic[T]):
     def _load(self, entry: EntryPoint) -> type[T]:
         try:
             kind = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 "",
                 f"the {self.kind} '{entry.name}' of {_owner(entry)} cannot be imported: "
-                f"{type(error).__name__}: {error}",
+                f"{in_one_line(error)}",
             ) from error
-        self._check(kind, entry.name)
+        self._check(kind, f"{entry.name}' of '{_owner(entry)}")
         return kind  # type: ignore[no-any-return]
 
     def _import(self, address: str) -> type[T]:
         module_name, _, class_name = address.partition(":")
         try:
-            module = import_module(module_name)
-        except Exception as error:
-            raise ConfigError(
-                "", f"'{address}' cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+            module = import_module_of_others(module_name)
+        except ConfigError as error:
+            raise ConfigError("", f"'{address}': {error.problem}") from error
         kind = getattr(module, class_name, None)
         if kind is None:
             classes = [name for name, _ in inspect.getmembers(module, inspect.isclass)]

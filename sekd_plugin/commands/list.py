@@ -3,6 +3,7 @@
 sekd list
 sekd list jensen_shannon
 sekd list --json
+sekd list --plugin my_package.divergences
 """
 
 from __future__ import annotations
@@ -15,22 +16,34 @@ from dataclasses import asdict
 
 from sekd_plugin.catalogue import Entry, catalogue
 from sekd_plugin.errors import SekdError, did_you_mean
+from sekd_plugin.plugins import import_plugins
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="say everything about this one")
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module first, so that what it registers is listed; may be repeated",
+    )
 
 
 def run(args: Namespace) -> int:
     """Print the catalogue, or what it says of one name."""
+    import_plugins(args.plugin, "--plugin")
     entries = catalogue()
     if args.name is not None:
         names = {entry.name for entry in entries}
         entries = [entry for entry in entries if entry.name == args.name]
         if not entries:
             raise SekdError(f"'{args.name}' is not known; {did_you_mean(args.name, names)}")
+        broken = [entry.problem for entry in entries if entry.problem]
+        if broken and not args.json:
+            raise SekdError(broken[0])
     if args.json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
     elif args.name is not None:
@@ -49,7 +62,8 @@ def _table(entries: list[Entry]) -> str:
         if entry.kind != kind:
             kind = entry.kind
             lines += ["", f"{kind} (criterion.config.{kind})" if kind != "criterion" else kind]
-        first, *rest = textwrap.wrap(entry.summary, room) or [""]
+        said = f"broken: {entry.problem}" if entry.problem else entry.summary
+        first, *rest = textwrap.wrap(said, room) or [""]
         lines.append(f"  {entry.name:<{width}}  {first}")
         lines += [" " * (width + 4) + line for line in rest]
     return "\n".join(lines[1:]) + "\n\n'sekd list NAME' shows formula, settings and source."

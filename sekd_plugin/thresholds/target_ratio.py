@@ -12,9 +12,10 @@ from sekd_plugin.checks import between
 from sekd_plugin.schedules import Schedulable, constant_or_schedule
 from sekd_plugin.thresholds.base import KnownGamma, register_threshold
 
-# How fast a lasting miss is made up for: about 1 / gain steps. Much faster, and it would chase
-# the luck of single steps.
-_GAIN = 0.05
+# How fast a lasting miss is made up for: in about 1 / gain steps. Much faster, and it would chase
+# the luck of single steps, which is most of what a step of few tokens shows.
+_GAIN = 0.1
+_FEW_TOKENS = 100
 # A miss that Γ cannot mend, such as a mass of equal difficulties, must not pile up.
 _MOST_TRIM = 0.1
 
@@ -26,8 +27,8 @@ class TargetRatioThreshold(KnownGamma):
     Formula:
         after a step in which the share h was hard, Γ moves along that step's own quantiles to
         the share m·h + (1 − m)·(r + c) + (r' − r), with m = ``momentum``, r and r' the ratio of
-        this step and the next, and c the sum of the misses r − h so far, times 0.05;
-        hard ⇔ d > Γ
+        this step and the next, and c the sum of the misses r − h so far, times
+        0.1·n / (n + 100) for a step of n tokens, and at most 0.1 in size; hard ⇔ d > Γ
 
     Use it when the share of hard tokens is what you want to set, and Γ must be known before a
     batch, so that the loss does not depend on how a global batch is cut. It only looks at the
@@ -74,7 +75,8 @@ class TargetRatioThreshold(KnownGamma):
             self._gamma = _value_at(values, None, 0, self.ratio + self._trim)
             return
         observed = hard / values.numel()
-        self._trim += _GAIN * (before - observed)
+        weight = values.numel() / (values.numel() + _FEW_TOKENS)
+        self._trim += _GAIN * weight * (before - observed)
         self._trim = min(max(self._trim, -_MOST_TRIM), _MOST_TRIM)
         share = self.momentum * observed + (1.0 - self.momentum) * (before + self._trim)
         self._gamma = _value_at(values, gamma, hard, share + self.ratio - before)

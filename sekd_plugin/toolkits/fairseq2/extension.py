@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from fairseq2.recipe.component import register_component
@@ -11,6 +12,7 @@ from fairseq2.runtime.dependency import DependencyContainer, DependencyResolver
 
 from sekd_plugin import criteria, divergences, proxies, thresholds
 from sekd_plugin.construction import settings_of
+from sekd_plugin.errors import ConfigError
 from sekd_plugin.registry import Registry
 
 
@@ -18,7 +20,9 @@ def register_extension(container: DependencyContainer) -> None:
     """Register the criteria, divergences, thresholds and proxies (entry point of fairseq2).
 
     Any recipe can then have its ``ComponentManager`` structure the settings of, say,
-    ``(Criterion, "word_kd")`` and create it.
+    ``(Criterion, "word_kd")`` and create it. A plug-in that is broken is registered as well:
+    whoever asks for it gets its error. Raising here would take all the others away, because
+    fairseq2 goes on without an extension that raises.
     """
     for registry in (criteria, divergences, thresholds, proxies):
         for name in registry.names():
@@ -35,8 +39,14 @@ def settings_class(kind: type[Any]) -> type[Any]:
         if parameter.default is inspect.Parameter.empty:
             fields.append((key, object))
         else:
-            fields.append((key, object, dataclasses.field(default=parameter.default)))
+            default = parameter.default
+            fields.append((key, object, dataclasses.field(default_factory=_giver(default))))
     return dataclasses.make_dataclass(f"{kind.__name__}Settings", fields, kw_only=True)
+
+
+def _giver(value: object) -> Callable[[], object]:
+    """A function that gives ``value``: a dataclass takes a list as a default only so."""
+    return lambda: value
 
 
 def _register(container: DependencyContainer, registry: Registry[Any], name: str) -> None:
@@ -44,4 +54,12 @@ def _register(container: DependencyContainer, registry: Registry[Any], name: str
         settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
         return registry.create({"name": name, "config": settings}, registry.kind)
 
-    register_component(container, registry.base, name, settings_class(registry.get(name)), create)
+    def refuse(resolver: DependencyResolver, config: Any) -> object:
+        return registry.create(name, registry.kind)
+
+    try:
+        kind = registry.get(name)
+    except ConfigError:
+        register_component(container, registry.base, name, object, refuse)
+    else:
+        register_component(container, registry.base, name, settings_class(kind), create)

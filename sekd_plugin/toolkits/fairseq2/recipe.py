@@ -22,6 +22,7 @@ from typing_extensions import override
 from sekd_plugin.base_criterion import Criterion, criteria
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError
+from sekd_plugin.plugins import import_plugins
 from sekd_plugin.toolkits.fairseq2.bleu import TranslationEvalUnit
 from sekd_plugin.toolkits.fairseq2.cli_errors import register_cli_errors
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
@@ -183,8 +184,10 @@ def build_criterion(config: TrainingConfig) -> Criterion:
     """The criterion that a recipe asks for, with the teacher section it needs.
 
     Raises:
-        ConfigError: an unknown name, a setting that cannot be used, or a missing or idle teacher.
+        ConfigError: a plug-in that cannot be imported, an unknown name, a setting that cannot be
+            used, or a missing or idle teacher.
     """
+    import_plugins(config.plugins, "plugins")
     section = config.criterion
     criterion = criteria.create({"name": section.name, "config": section.config}, "criterion")
     if criterion.needs_teacher and config.teacher is None:

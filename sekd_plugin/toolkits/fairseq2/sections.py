@@ -97,6 +97,10 @@ class TranslationSection:
 class TrainingConfig:
     """A whole recipe."""
 
+    plugins: list[str] = field(default_factory=list)
+    """Modules to import first, as ``my_package.divergences``: what their decorators register can
+    then be named below. Importing runs their code."""
+
     model: ModelSection = field(default_factory=lambda: ModelSection(family="llama"))
     """The student, or whatever is trained: a family from scratch, or a checkpoint."""
 
