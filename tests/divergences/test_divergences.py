@@ -49,11 +49,13 @@ def value_and_gradient(divergence, log_target, logits):
 
 
 def test_every_divergence_has_a_definition_here():
-    ours = {name for name in divergences.names() if divergences.get(name).__module__ != __name__}
-    ours = {n for n in ours if divergences.get(n).__module__.startswith("sekd_plugin.")}
+    ours = {
+        name
+        for name in divergences.names()
+        if divergences.get(name).__module__.startswith("sekd_plugin.divergences.")
+    }
     assert {name_of(section) for section, _ in DEFINITIONS} == ours
-    assert [name_of(section) for section, _ in ONE_OF_EACH].sort() == sorted(ours).sort()
-    assert len(ONE_OF_EACH) == len(ours)
+    assert sorted(name_of(section) for section, _ in ONE_OF_EACH) == sorted(ours)
 
 
 @every
