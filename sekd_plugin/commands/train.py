@@ -15,10 +15,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from fairseq2.recipe.cli import main as run_recipe
+from fairseq2.runtime.dependency import get_dependency_resolver
 from fairseq2.utils.argparse import ConfigAction
 
 from sekd_plugin.errors import SekdError
-from sekd_plugin.toolkits.fairseq2.library import fairseq2_library
 from sekd_plugin.toolkits.fairseq2.output_folder import (
     check_output_folder,
     discard_if_nothing_came,
@@ -53,7 +53,7 @@ def run(args: Namespace) -> int:
     try:
         config = load_recipe(args.config_file, args.config or [])
         if not args.dump_config:
-            check_recipe(config, fairseq2_library())
+            check_recipe(config, get_dependency_resolver())
             if is_first:
                 check_output_folder(args.output, config)
     except SekdError:

@@ -33,7 +33,7 @@ def wheel(tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp("copy")
     for folder in ("sekd_plugin", "recipes"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=NOT_SHIPPED)
-    for file in ("pyproject.toml", "LICENSE"):
+    for file in ("pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / file, copy)
     build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "out", ".")
     run(sys.executable, *build, cwd=copy)

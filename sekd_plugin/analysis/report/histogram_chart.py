@@ -1,0 +1,125 @@
+"""The difficulty histogram, early and late in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sekd_plugin.analysis.report.chart import BOTTOM, HEIGHT, figure, grid, make_axes
+from sekd_plugin.analysis.report.markup import Markup, join, tag
+from sekd_plugin.analysis.report.results import DifficultyHistogram
+from sekd_plugin.analysis.report.scale import Scale
+from sekd_plugin.analysis.report.series import DASHES, Series, legend
+
+_BINS = 20
+
+
+def histogram_chart(
+    title: str,
+    histograms: Sequence[DifficultyHistogram],
+    gammas: Sequence[float | None],
+    styles: Sequence[int],
+) -> Markup:
+    """Outlines of histograms over the same bins, each with Γ as it stood then.
+
+    Args:
+        title: the heading.
+        histograms: one or several, all with the same edges.
+        gammas: Γ at each histogram's step, in nats; None where it is not known.
+        styles: the look of each.
+    """
+    if not histograms:
+        return Markup("")
+    merged = [_merged(each) for each in histograms]
+    edges = merged[0][0]
+    width = edges[1] - edges[0]
+    end = edges[-1] + width  # the open bin is drawn as wide as the others
+    top = max(max(shares) for _, shares in merged)
+    axes = make_axes(
+        (0.0, end), (0.0, 1.08 * top), "difficulty of a target word / nats", "words / %"
+    )
+    parts = [grid(axes)]
+    series = []
+    for (_, shares), histogram, gamma, style in zip(
+        merged, histograms, gammas, styles, strict=True
+    ):
+        name = f"step {histogram.step:,}"
+        parts.append(_outline(edges, end, shares, axes.x, axes.y, name, style))
+        if gamma is not None and gamma < end:
+            parts.append(_gamma_line(gamma, axes.x, axes.y, name, style))
+        series.append(Series(name=name, points=(), style=style))
+    total = sum(histograms[0].counts)
+    caption = (
+        f"{total:,} target words of the validation set. The last bin holds all from "
+        f"{edges[-1]:g} nats up. Upright lines: Γ at that step; words to the right are hard."
+    )
+    means = "; ".join(
+        f"step {histogram.step:,}: {shares[0]:.0f} % below {width:g} nats"
+        for (_, shares), histogram in zip(merged, histograms, strict=True)
+    )
+    return figure(title, caption, f"{title}. {means}.", parts, legend(series))
+
+
+def _merged(histogram: DifficultyHistogram) -> tuple[list[float], list[float]]:
+    """At most about ``_BINS`` bins, as lower edges and shares in per cent, the last one open."""
+    counts, edges = list(histogram.counts), list(histogram.edges)
+    total = sum(counts) or 1
+    # The tail that holds less than half a per cent is one bin: it is too flat to be seen.
+    last = len(counts) - 1
+    while last > 1 and sum(counts[last - 1 :]) / total < 0.005:
+        last -= 1
+    together = max(1, -(-last // _BINS))
+    last = -(-last // together) * together
+    starts = list(range(0, min(last, len(counts) - 1), together))
+    shares = [100.0 * sum(counts[start : start + together]) / total for start in starts]
+    end = starts[-1] + together
+    starts.append(min(end, len(counts) - 1))
+    shares.append(100.0 * sum(counts[end:]) / total)
+    return [edges[start] for start in starts], shares
+
+
+def _outline(
+    edges: Sequence[float],
+    end: float,
+    shares: Sequence[float],
+    x: Scale,
+    y: Scale,
+    name: str,
+    style: int,
+) -> Markup:
+    uppers = [*edges[1:], end]
+    path = [f"{x(0.0):.1f},{HEIGHT - BOTTOM:.1f}"]
+    touch = []
+    for number, (low, high, share) in enumerate(zip(edges, uppers, shares, strict=True)):
+        path += [f"{x(low):.1f},{y(share):.1f}", f"{x(high):.1f},{y(share):.1f}"]
+        span = (
+            f"{low:g} nats and more" if number == len(shares) - 1 else f"{low:g} to {high:g} nats"
+        )
+        touch.append(
+            tag(
+                "rect",
+                tag("title", f"{name}, {span}: {share:.1f} % of the words"),
+                x=x(low),
+                y=y(share) - 4.0,
+                width=x(high) - x(low),
+                height=8.0,
+                class_="touch",
+            )
+        )
+    path.append(f"{x(end):.1f},{HEIGHT - BOTTOM:.1f}")
+    line = tag(
+        "polyline", points=" ".join(path), class_=f"line s{style}", stroke_dasharray=DASHES[style]
+    )
+    return join([line, *touch])
+
+
+def _gamma_line(gamma: float, x: Scale, y: Scale, name: str, style: int) -> Markup:
+    place = x(gamma)
+    return tag(
+        "line",
+        tag("title", f"Γ at {name}: {gamma:.3g} nats"),
+        x1=place,
+        y1=HEIGHT - BOTTOM,
+        x2=place,
+        y2=y(y.high),
+        class_=f"gamma s{style}",
+    )

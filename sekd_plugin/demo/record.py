@@ -1,0 +1,79 @@
+"""The note on a stage: what it was made from, how long it took, whether it is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sekd_plugin.demo.stage import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """A stage that was begun."""
+
+    stage: str
+    """Its name."""
+
+    made_from: Mapping[str, Any]
+    """All that decides its result; plain values."""
+
+    needs: Mapping[str, str]
+    """Stage whose result was used → when that was finished."""
+
+    commands: list[list[str]]
+    """What was run, with ``$OUT`` and ``$RECIPES`` for the folders."""
+
+    seconds: float
+    """Wall time over all sittings, but for those that were killed outright."""
+
+    finished: str | None
+    """When, as ISO 8601 in UTC; None while it is not."""
+
+
+def read_record(file: Path) -> StageRecord | None:
+    """The record, or None if there is none that can be read: the stage is then done again."""
+    try:
+        return StageRecord(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(file: Path, record: StageRecord) -> None:
+    """Write the record, whole or not at all."""
+    write_whole(file, json.dumps(asdict(record), indent=2) + "\n")
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file so that it is never there in part."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)
+
+
+def shown_commands(commands: tuple[Command, ...], folders: Mapping[str, Path]) -> list[list[str]]:
+    """The commands with ``$OUT`` and the like in the place of folders."""
+
+    def shown(word: str) -> str:
+        for name, folder in folders.items():
+            word = word.replace(str(folder), f"${name}")
+        return word
+
+    return [["sekd", *map(shown, command)] for command in commands]
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The first setting that differs, as ``key was X, is now Y``; None where nothing does."""
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            return difference(old, new, f"{prefix}{key}.")
+        return f"{prefix}{key} was {old!r}, is now {new!r}"
+    return None
