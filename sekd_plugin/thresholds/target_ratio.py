@@ -16,8 +16,9 @@ from sekd_plugin.thresholds.base import KnownGamma, register_threshold
 # the luck of single steps, which is most of what a step of few tokens shows.
 _GAIN = 0.1
 _FEW_TOKENS = 100
-# A miss that Γ cannot mend, such as a mass of equal difficulties, must not pile up.
-_MOST_TRIM = 0.1
+# A great miss is a jump, which the next steps mend by themselves; and one that Γ cannot mend, as
+# among equal difficulties, must not pile up. So neither a miss nor their sum counts for more.
+_MOST = 0.1
 
 
 @register_threshold("target_ratio")
@@ -28,7 +29,8 @@ class TargetRatioThreshold(KnownGamma):
         after a step in which the share h was hard, Γ moves along that step's own quantiles to
         the share m·h + (1 − m)·(r + c) + (r' − r), with m = ``momentum``, r and r' the ratio of
         this step and the next, and c the sum of the misses r − h so far, times
-        0.1·n / (n + 100) for a step of n tokens, and at most 0.1 in size; hard ⇔ d > Γ
+        0.1·n / (n + 100) for a step of n tokens, each miss and c being at most 0.1 in size;
+        hard ⇔ d > Γ
 
     Use it when the share of hard tokens is what you want to set, and Γ must be known before a
     batch, so that the loss does not depend on how a global batch is cut. It only looks at the
@@ -76,8 +78,7 @@ class TargetRatioThreshold(KnownGamma):
             return
         observed = hard / values.numel()
         weight = values.numel() / (values.numel() + _FEW_TOKENS)
-        self._trim += _GAIN * weight * (before - observed)
-        self._trim = min(max(self._trim, -_MOST_TRIM), _MOST_TRIM)
+        self._trim = _within(self._trim + _GAIN * weight * _within(before - observed))
         share = self.momentum * observed + (1.0 - self.momentum) * (before + self._trim)
         self._gamma = _value_at(values, gamma, hard, share + self.ratio - before)
 
@@ -90,6 +91,10 @@ class TargetRatioThreshold(KnownGamma):
         self._gamma = state["gamma"]
         self._num_steps = int(state["num_steps"] or 0)
         self._trim = float(state["trim"] or 0.0)
+
+
+def _within(miss: float) -> float:
+    return min(max(miss, -_MOST), _MOST)
 
 
 def _finite(difficulty: Tensor) -> Tensor | None:

@@ -1,0 +1,5 @@
+"""A tiny corpus, a vocabulary and a recipe for the tests that train with plug-ins."""
+
+from tiny_recipe import shared_folder, taught, teacher_run, workshop
+
+__all__ = ["shared_folder", "taught", "teacher_run", "workshop"]
