@@ -132,6 +132,10 @@ class Mistyped(Good):
 class Unclear(Good):
     def __init__(self, size: 5 = 1): ...
 
+class Listed(Good):
+    def __init__(self, words: list[str] = ["a"]):
+        self.words = words
+
 class Choosy(Good):
     def __init__(self, size: float = 1.0):
         raise ValueError("not with\\nthis size")
@@ -148,7 +152,8 @@ def broken_site(tmp_path_factory):
         "[sekd_plugin.divergences]\n"
         "good = good_module:Good\n"
         "contested = good_module:Good\n"
-        "choosy = good_module:Choosy\n",
+        "choosy = good_module:Choosy\n"
+        "listed = good_module:Listed\n",
         good_module=GOOD,
     )
     distribution(
@@ -247,7 +252,7 @@ container = DependencyContainer()
 register_extension(container)
 manager = _StandardComponentManager(container, StandardValueConverter())
 found = {}
-for name in ("forward_kl", "good", "raises", "contested", "choosy"):
+for name in ("forward_kl", "good", "raises", "contested", "choosy", "listed"):
     try:
         config = manager.structure_component_config(Divergence, name, {})
         found[name] = type(manager.create_component(Divergence, name, config)).__name__
@@ -269,6 +274,7 @@ def test_one_broken_plugin_takes_no_other_away_from_fairseq2(broken_site):
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["forward_kl"] == "ForwardKL"
     assert found["good"] == found["criterion"] == "Good"
+    assert found["listed"] == "Listed"
     for name in ("raises", "contested"):
         assert all(word in found[name] for word in PROBLEMS[name])
     assert "'choosy' cannot be made: ValueError: not with this size" in found["choosy"]
