@@ -1,5 +1,7 @@
 """The report: one file, safe, readable, with the numbers it was given."""
 
+import itertools
+import math
 import re
 from html.parser import HTMLParser
 
@@ -15,6 +17,7 @@ from sekd_plugin.analysis.report import (
     System,
     render_page,
 )
+from sekd_plugin.analysis.report.histogram_chart import histogram_chart
 from sekd_plugin.analysis.report.scale import Scale, ticks
 
 
@@ -169,6 +172,42 @@ def test_charts_have_labels_units_and_a_description_in_words(page):
     for label in ("training step", "nats a target token", "difficulty of a target word / nats"):
         assert label in shown
     assert "self_evolution_kd, training step 60" in shown  # a hover title
+
+
+def shown_shares(early, late):
+    """Share by span of both outlines, as the hover titles give them."""
+    edges = [0.25 * place for place in range(len(early))]
+    histograms = [
+        DifficultyHistogram(step=step, edges=edges, counts=counts)
+        for step, counts in ((1, early), (2, late))
+    ]
+    chart = str(histogram_chart("difficulty", histograms, [None, 1.0], [0, 1]))
+    found = re.findall(r"step (\d), ([\d.]+)[^:]*: ([\d.]+) % of the words", chart)
+    return [
+        {float(low): float(share) for step, low, share in found if step == number}
+        for number in ("1", "2")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ([0] * 30 + [5] * 35, [100, 50, 10] + [0] * 62),  # a long tail only before training
+        ([100, 50, 10] + [0] * 62, [0] * 30 + [5] * 35),
+        ([0] * 64 + [9], [0] * 64 + [9]),
+        ([9] + [0] * 64, [9] + [0] * 64),
+        ([0] * 65, [0] * 65),
+    ],
+)
+def test_two_histograms_share_their_bins_however_different_they_are(early, late):
+    first, second = shown_shares(early, late)
+    assert list(first) == list(second) and 2 <= len(first) <= 23
+    for shares, counts in ((first, early), (second, late)):
+        assert sum(shares.values()) == pytest.approx(100.0 if any(counts) else 0.0, abs=1.0)
+        lows = [*shares, math.inf]
+        for low, high in itertools.pairwise(lows):
+            inside = sum(c for place, c in enumerate(counts) if low <= 0.25 * place < high)
+            assert shares[low] == pytest.approx(100.0 * inside / (sum(counts) or 1), abs=0.051)
 
 
 def test_a_curve_runs_where_its_numbers_are():

@@ -29,19 +29,18 @@ def histogram_chart(
     """
     if not histograms:
         return Markup("")
-    merged = [_merged(each) for each in histograms]
-    edges = merged[0][0]
+    starts = _bins(histograms)
+    edges = [histograms[0].edges[start] for start in starts]
+    merged = [_shares(histogram, starts) for histogram in histograms]
     width = edges[1] - edges[0]
     end = edges[-1] + width  # the open bin is drawn as wide as the others
-    top = max(max(shares) for _, shares in merged)
+    top = max(map(max, merged)) or 1.0
     axes = make_axes(
         (0.0, end), (0.0, 1.08 * top), "difficulty of a target word / nats", "words / %"
     )
     parts = [grid(axes)]
     series = []
-    for (_, shares), histogram, gamma, style in zip(
-        merged, histograms, gammas, styles, strict=True
-    ):
+    for shares, histogram, gamma, style in zip(merged, histograms, gammas, styles, strict=True):
         name = f"step {histogram.step:,}"
         parts.append(_outline(edges, end, shares, axes.x, axes.y, name, style))
         if gamma is not None and gamma < end:
@@ -54,27 +53,32 @@ def histogram_chart(
     )
     means = "; ".join(
         f"step {histogram.step:,}: {shares[0]:.0f} % below {width:g} nats"
-        for (_, shares), histogram in zip(merged, histograms, strict=True)
+        for shares, histogram in zip(merged, histograms, strict=True)
     )
     return figure(title, caption, f"{title}. {means}.", parts, legend(series))
 
 
-def _merged(histogram: DifficultyHistogram) -> tuple[list[float], list[float]]:
-    """At most about ``_BINS`` bins, as lower edges and shares in per cent, the last one open."""
-    counts, edges = list(histogram.counts), list(histogram.edges)
-    total = sum(counts) or 1
+def _bins(histograms: Sequence[DifficultyHistogram]) -> list[int]:
+    """Where about ``_BINS`` wider bins start, the same ones for all, the last one open."""
+    total_counts = [sum(column) for column in zip(*(h.counts for h in histograms), strict=True)]
+    total = sum(total_counts) or 1
     # The tail that holds less than half a per cent is one bin: it is too flat to be seen.
-    last = len(counts) - 1
-    while last > 1 and sum(counts[last - 1 :]) / total < 0.005:
+    last = len(total_counts) - 1
+    while last > 1 and sum(total_counts[last - 1 :]) / total < 0.005:
         last -= 1
-    together = max(1, -(-last // _BINS))
-    last = -(-last // together) * together
-    starts = list(range(0, min(last, len(counts) - 1), together))
-    shares = [100.0 * sum(counts[start : start + together]) / total for start in starts]
-    end = starts[-1] + together
-    starts.append(min(end, len(counts) - 1))
-    shares.append(100.0 * sum(counts[end:]) / total)
-    return [edges[start] for start in starts], shares
+    together = -(-last // _BINS)
+    # At least two bins, and whole ones: the open bin takes what is left over.
+    return [*range(0, last, together), min(-(-last // together) * together, len(total_counts) - 1)]
+
+
+def _shares(histogram: DifficultyHistogram, starts: Sequence[int]) -> list[float]:
+    """What each bin holds, in per cent of the words."""
+    total = sum(histogram.counts) or 1
+    ends = [*starts[1:], len(histogram.counts)]
+    return [
+        100.0 * sum(histogram.counts[start:end]) / total
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def _outline(
