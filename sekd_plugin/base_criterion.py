@@ -258,7 +258,7 @@ class Criterion(nn.Module, ABC):
         difficulty = torch.cat([empty, *(part.difficulty for part in parts)])
         hard = torch.cat([empty.bool(), *(part.hard for part in parts)])
         agreement = [part.agreement for part in parts if part.agreement is not None]
-        self._check_finite(difficulty, student, teacher)
+        self._check_finite(difficulty.isnan() | token_loss.isnan(), student, teacher)
         if self.training:
             self._observed.append(difficulty)
             self._device = difficulty.device
@@ -300,9 +300,9 @@ class Criterion(nn.Module, ABC):
         return lambda chunk: linear(states[chunk], frozen, shift)
 
     def _check_finite(
-        self, difficulty: Tensor, student: RowsOf, teacher: Callable[[Tensor], Tensor | None]
+        self, undefined: Tensor, student: RowsOf, teacher: Callable[[Tensor], Tensor | None]
     ) -> None:
-        rows = difficulty.isnan().nonzero().squeeze(-1)
+        rows = undefined.nonzero().squeeze(-1)
         if rows.numel() == 0:
             return
         for name, logits in (("student", student(rows)), ("teacher", teacher(rows))):
@@ -311,7 +311,7 @@ class Criterion(nn.Module, ABC):
             broken = logits.isnan().any(-1) | torch.isposinf(logits).any(-1)
             broken |= torch.isneginf(logits).all(-1)
             if bool(broken.any()):
-                raise NonFiniteLogitsError(name, rows[broken].tolist(), difficulty.numel())
+                raise NonFiniteLogitsError(name, rows[broken].tolist(), undefined.numel())
         raise ValueError("the divergence returned NaN on finite logits")
 
     # ── Steps and state ──────────────────────────────────────────────────────────────────────

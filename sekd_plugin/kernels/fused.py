@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from sekd_plugin.kernels.row_kernel import Decide, RowKernel, RowLosses
@@ -78,7 +79,8 @@ def losses_of_logits(
             )
         return _total(found, logits)
 
-    loss: Tensor = _FromLogits.apply(student, run)  # type: ignore[no-untyped-call]
+    (source,) = _learning(student)
+    loss: Tensor = _FromLogits.apply(source, run)  # type: ignore[no-untyped-call]
     return loss, found
 
 
@@ -119,7 +121,7 @@ def losses_of_hidden(
             if slope is None:
                 continue
             if by_hidden is not None:
-                torch.mm(slope, weight, out=by_hidden[outer])
+                by_hidden[outer] = slope @ weight
             if by_weight is not None:
                 wide = by_weight.dtype
                 by_weight.addmm_(slope.t().to(wide), states.to(wide))
@@ -127,8 +129,16 @@ def losses_of_hidden(
                 by_bias.add_(slope.sum(0, dtype=by_bias.dtype))
         return _total(found, hidden)
 
-    loss: Tensor = _FromHidden.apply(hidden, weight, bias, run)  # type: ignore[no-untyped-call]
+    sources = _learning(hidden, weight, bias)
+    loss: Tensor = _FromHidden.apply(*sources, run)  # type: ignore[no-untyped-call]
     return loss, found
+
+
+def _learning(*sources: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The sources of the loss, detached where gradients are off: then none are formed."""
+    if torch.is_grad_enabled():
+        return sources
+    return tuple(None if source is None else source.detach() for source in sources)
 
 
 def _total(found: list[RowLosses], like: Tensor) -> Tensor:
@@ -148,6 +158,7 @@ class _FromLogits(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, None]:
         return _scaled(ctx.gradient, upstream), None
 
@@ -174,6 +185,7 @@ class _FromHidden(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         found = [
             None if gradient is None else _scaled(gradient, upstream).to(dtype)  # type: ignore[union-attr]
@@ -188,7 +200,9 @@ def _zeros_for_sum(parameter: Tensor) -> Tensor:
 
 
 def _scaled(gradient: Tensor | None, upstream: Tensor) -> Tensor | None:
-    """The saved gradient times the upstream one; the common factor 1 costs nothing."""
-    if gradient is None or bool(upstream == 1.0):
-        return gradient
-    return gradient * upstream.to(gradient.dtype)
+    """The saved gradient times the upstream one; the common factor 1 costs nothing.
+
+    The factor stays a Python number: rounded to bf16 first, it would shift every element alike.
+    """
+    factor = float(upstream)
+    return gradient if gradient is None or factor == 1.0 else gradient * factor
