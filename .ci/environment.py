@@ -29,7 +29,7 @@ PYTHON = VENV / "bin" / "python"
 LOG = VENV / "setup.log"
 STAMP = VENV / "setup.stamp"
 CONSTRAINTS = ROOT / "constraints.txt"
-EXTRAS = "fairseq2,report,test"
+EXTRAS = "docs,fairseq2,report,test"
 
 SNDFILE = "libsndfile.1.dylib" if platform.system() == "Darwin" else "libsndfile.so.1"
 # How each package manager installs libsndfile; tried in this order, as root only.
