@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq2.data.tokenizers import Tokenizer, TokenizerFamily
 from fairseq2.gang import create_fake_gangs
 from fairseq2.model_checkpoint import CorruptModelCheckpointError
 from fairseq2.models import ModelFamily
@@ -20,11 +19,11 @@ from sekd_plugin.errors import ConfigError, DataError, SekdError, did_you_mean
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
 from sekd_plugin.toolkits.fairseq2.hugging_face_shape import llama_shape
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint, read_yaml
+from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 from sekd_plugin.toolkits.fairseq2.translator import Translator
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary
 
 _MODEL_FAMILY: type[ModelFamily] = ModelFamily
-_TOKENIZER_FAMILY: type[TokenizerFamily] = TokenizerFamily
 
 
 def load_translator(
@@ -106,27 +105,6 @@ def load_exported(
         vocabulary=tokenizer,
         device=where,
     )
-
-
-def load_tokenizer(family: str, path: Path, device: torch.device) -> Tokenizer:
-    """A vocabulary from its file.
-
-    Raises:
-        SekdError: the file or the family is unknown, or the file is not a vocabulary.
-    """
-    families = {str(name) for name in get_dependency_resolver().iter_keys(_TOKENIZER_FAMILY)}
-    if family not in families:
-        raise ConfigError(
-            "tokenizer.family", f"'{family}' is not known; {did_you_mean(family, families)}"
-        )
-    if not path.exists():
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise SekdError(f"the tokenizer {path} does not exist; {did_you_mean(path.name, near)}")
-    found = get_dependency_resolver().resolve(_TOKENIZER_FAMILY, key=family)
-    try:
-        return found.load_custom_tokenizer(path, found.config_kls(), create_fake_gangs(device))
-    except Exception as error:
-        raise SekdError(f"{path} is not a vocabulary of the family {family}: {error}") from None
 
 
 def chosen_device(name: str | None) -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +44,8 @@ from sekd_plugin.errors import ConfigError, DataError, did_you_mean
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection, TrainingConfig
+from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
+from sekd_plugin.toolkits.fairseq2.vocabulary import check_sizes
 
 _FAMILY: type[ModelFamily] = ModelFamily
 
@@ -104,6 +107,7 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
     _check_model("model", config.model, resolver)
     if config.teacher is not None:
         _check_model("teacher", config.teacher, resolver)
+    _check_vocabularies(config, resolver)
     wanted = os.environ.get("FAIRSEQ2_DEVICE", "")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("device", f"{wanted} was asked for, but no CUDA device is found")
@@ -189,7 +193,8 @@ def _check_corpus(corpus: CorpusSection) -> None:
                 source_field=file.source_field,
                 target_field=file.target_field,
             )
-            next(iter(pairs), None)
+            # All of them: a broken line is better told now than by a long log's last line.
+            deque(pairs, maxlen=0)
 
 
 def _check_file(key: str, file: Path) -> None:
@@ -221,6 +226,33 @@ def _check_model(
             _check_tied_embeddings(key, section, kind)
     if section.path is not None:
         check_checkpoint(f"{key}.path", section.path)
+
+
+def _check_vocabularies(config: TrainingConfig, resolver: DependencyResolver) -> None:
+    """Whether models and vocabulary fit, as far as the recipe says; loaded models tell the rest."""
+    family, path = config.tokenizer.family, config.tokenizer.path
+    if path is None or family is None or config.tokenizer.config_overrides is not None:
+        return
+    info = load_tokenizer(family, path, torch.device("cpu")).vocab_info
+    size, pad = _stated_sizes(config.model, resolver)
+    check_sizes("model", size=size, pad=pad, info=info)
+    if config.teacher is not None:
+        teacher_size, pad = _stated_sizes(config.teacher, resolver)
+        check_sizes("teacher", size=teacher_size, pad=pad, info=info, student_size=size)
+
+
+def _stated_sizes(
+    section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
+) -> tuple[int | None, int | None]:
+    """Vocabulary size and padding id of a model by its section; None where only a card says it."""
+    if section.family is None or section.name is not None:
+        return None, None
+    family = resolver.resolve(_FAMILY, key=section.family)
+    shape = None if section.arch is None else family.maybe_get_arch_config(section.arch)
+    shape = family.config_kls() if shape is None else shape
+    overrides = cast("Mapping[str, object]", section.config_overrides or {})
+    size, pad = (overrides.get(key, getattr(shape, key, None)) for key in ("vocab_size", "pad_idx"))
+    return size if isinstance(size, int) else None, pad if isinstance(pad, int) else None
 
 
 def _check_tied_embeddings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairseq2.data.tokenizers import Tokenizer
+from fairseq2.data.tokenizers import Tokenizer, VocabularyInfo
 from fairseq2.models.transformer_lm import TransformerLM
 from torch import Tensor
 from torch.nn import Module
@@ -35,24 +35,48 @@ def check_vocabulary(
     Raises:
         ConfigError: sizes or padding ids that do not fit; it names both.
     """
+    check_sizes(
+        section,
+        size=output_size(model),
+        pad=getattr(model, "pad_idx", None),
+        info=tokenizer.vocab_info,
+        student_size=None if student is None else output_size(student),
+    )
+
+
+def check_sizes(
+    section: str,
+    *,
+    size: int | None,
+    pad: int | None,
+    info: VocabularyInfo,
+    student_size: int | None = None,
+) -> None:
+    """The same check on numbers; None is a number that is not known, which fits everything.
+
+    Args:
+        section: the recipe's section of the model, for errors.
+        size: how many words the model has.
+        pad: the id that the model pads with.
+        info: the vocabulary.
+        student_size: for a teacher, how many words the student has.
+
+    Raises:
+        ConfigError: sizes or padding ids that do not fit; it names both.
+    """
     key = f"{section}.config_overrides.vocab_size"
-    info = tokenizer.vocab_info
-    size = output_size(model)
     if size is not None and size < info.size:
         raise ConfigError(
             key,
             f"the {section} has {size} words, the tokenizer {info.size}; "
             f"it must be {info.size} or more",
         )
-    if student is not None:
-        wanted = output_size(student)
-        if size is not None and wanted is not None and size < wanted:
-            raise ConfigError(
-                key,
-                f"the teacher has {size} words, the student {wanted}; the teacher's number must "
-                "be the same or larger",
-            )
-    pad = getattr(model, "pad_idx", None)
+    if size is not None and student_size is not None and size < student_size:
+        raise ConfigError(
+            key,
+            f"the teacher has {size} words, the student {student_size}; the teacher's number "
+            "must be the same or larger",
+        )
     if pad is not None and pad != info.pad_idx:
         raise ConfigError(
             f"{section}.config_overrides.pad_idx",
