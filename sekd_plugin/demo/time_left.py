@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+_PRIOR_SECONDS = 60.0
+
 
 @dataclass
 class StageClock:
@@ -34,6 +36,9 @@ class StageClock:
 
 
 def pace(expected: list[float], measured: list[float]) -> float:
-    """How many times longer than expected the finished stages took; 1 while there are none."""
-    total = sum(expected)
-    return sum(measured) / total if total > 0.0 else 1.0
+    """How many times longer than expected the stages to come will take, by the finished ones.
+
+    A stage of a few seconds says little of those that take minutes, so a minute that went as
+    expected is counted in.
+    """
+    return (sum(measured) + _PRIOR_SECONDS) / (sum(expected) + _PRIOR_SECONDS)
