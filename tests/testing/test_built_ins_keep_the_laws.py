@@ -1,0 +1,93 @@
+"""Every built-in passes the checks that its own kind is held to."""
+
+import subprocess
+import sys
+
+import pytest
+from divergence_definitions import DEFINITIONS, name_of, title_of
+from hypothesis import settings
+
+from sekd_plugin import divergences, proxies, thresholds
+from sekd_plugin.testing import check_divergence, check_proxy, check_threshold
+
+# Few in a usual run, many under `make fuzz`.
+EXAMPLES = settings.default.max_examples // 8
+
+# The shares of adaptive_kl are constants to the gradient, which is therefore not the slope.
+NOT_A_SLOPE = ("the gradient is the slope of the value", "a gradient to the target is true")
+
+THRESHOLDS = [
+    {"name": "fixed", "config": {"gamma": 1.5}},
+    {"name": "dynamic", "config": {"momentum": 0.0}},
+    {"name": "dynamic", "config": {"statistic": "quantile", "quantile": 0.7}},
+    {"name": "top_k", "config": {"k": 2}},
+    {"name": "top_k", "config": {"ratio": 0.4, "per": "sentence"}},
+    {"name": "schedule", "config": {"start": 3.0, "end": 0.5, "num_steps": 3, "shape": "cosine"}},
+    {
+        "name": "schedule",
+        "config": {"start": 0.9, "end": 0.1, "num_steps": 2, "quantity": "ratio"},
+    },
+    {"name": "target_ratio", "config": {"ratio": {"start": 0.2, "end": 0.7, "num_steps": 2}}},
+]
+PROXIES = ["linear", {"name": "linear", "config": {"rescale": True}}, "log_linear", "detached"]
+
+
+def ours(registry):
+    return {n for n in registry.names() if registry.get(n).__module__.startswith("sekd_plugin.")}
+
+
+def test_every_built_in_is_checked_here():
+    assert {name_of(section) for section, _ in DEFINITIONS} == ours(divergences)
+    assert {name_of(section) for section in THRESHOLDS} == ours(thresholds)
+    assert {name_of(section) for section in PROXIES} == ours(proxies)
+
+
+@pytest.mark.parametrize("divergence", [s for s, _ in DEFINITIONS], ids=title_of)
+def test_a_built_in_divergence_passes(divergence):
+    skip = NOT_A_SLOPE if name_of(divergence) == "adaptive_kl" else ()
+    check_divergence(divergence, max_examples=EXAMPLES, skip=skip)
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=str)
+def test_a_built_in_threshold_passes(threshold):
+    check_threshold(threshold, max_examples=EXAMPLES)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_top_k_passes_with_the_count_it_promises(k):
+    top_k = {"name": "top_k", "config": {"k": k}}
+    check_threshold(top_k, count=lambda n: min(n, k), max_examples=EXAMPLES)
+
+
+@pytest.mark.parametrize("proxy", PROXIES, ids=str)
+def test_a_built_in_proxy_passes(proxy):
+    check_proxy(proxy, max_examples=EXAMPLES)
+
+
+OTHER_SUITE = """
+import unittest, sys
+from sekd_plugin import Divergence
+from sekd_plugin.testing import check_divergence
+
+class Squared(Divergence):
+    def forward(self, log_target, log_student):
+        return (log_target.exp() - log_student.exp()).square().sum(-1)
+
+class Doubtful(Squared):
+    def forward(self, log_target, log_student):
+        return super().forward(log_target, log_student) - 1e-3
+
+class Suite(unittest.TestCase):
+    def test_squared(self):
+        check_divergence(Squared(), max_examples=3)
+    def test_doubtful(self):
+        check_divergence(Doubtful, max_examples=3)
+
+result = unittest.main(exit=False, verbosity=0).result
+assert not result.errors and len(result.failures) == 1 and "zero where" in result.failures[0][1]
+assert "pytest" not in sys.modules
+"""
+
+
+def test_a_suite_without_pytest_can_call_the_checks():
+    subprocess.run([sys.executable, "-c", OTHER_SUITE], check=True, capture_output=True)
