@@ -46,7 +46,7 @@ def log_self_target(log_teacher: Tensor, targets: Tensor, teacher_weight: float)
         return log_teacher
     shared = log_teacher + math.log(teacher_weight)
     own = shared.new_tensor(math.log1p(-teacher_weight))
-    return shared.scatter(-1, gold, torch.logaddexp(shared.gather(-1, gold), own))
+    return shared.scatter(-1, gold, _log_sum(shared.gather(-1, gold), own))
 
 
 def log_one_hot(targets: Tensor, like: Tensor) -> Tensor:
@@ -72,7 +72,18 @@ def log_mixture(log_first: Tensor, log_second: Tensor, weight: float) -> Tensor:
     neither = torch.isneginf(log_first) & torch.isneginf(log_second)
     first = log_first.masked_fill(neither, 0.0) + math.log(weight)
     second = log_second.masked_fill(neither, 0.0) + math.log1p(-weight)
-    return torch.logaddexp(first, second).masked_fill(neither, -math.inf)
+    return _log_sum(first, second).masked_fill(neither, -math.inf)
+
+
+def _log_sum(log_first: Tensor, log_second: Tensor) -> Tensor:
+    """log(a + b), of which one may be zero but not both.
+
+    Not ``torch.logaddexp``: on a CPU the last elements of a tensor take another path through it
+    than the others, so a row's last digit would depend on how many rows stand beside it.
+    """
+    greater = torch.maximum(log_first, log_second)
+    less = torch.minimum(log_first, log_second)
+    return greater + torch.log1p(torch.exp(less - greater))
 
 
 def log_geometric_mixture(log_first: Tensor, log_second: Tensor, weight: float) -> Tensor:

@@ -1,0 +1,123 @@
+"""The distributions ỹ and q̂ against plain probabilities in float64."""
+
+import math
+
+import pytest
+import torch
+
+from sekd_plugin.distributions import (
+    log_geometric_mixture,
+    log_mixture,
+    log_one_hot,
+    log_probabilities,
+    log_self_target,
+)
+
+
+def rows(count=24, words=13, seed=0, dtype=torch.float64):
+    torch.manual_seed(seed)
+    first, second = (torch.randn(count, words, dtype=torch.float64) * 3 for _ in range(2))
+    return first.log_softmax(-1).to(dtype), second.log_softmax(-1).to(dtype)
+
+
+def close(got, expected):
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_probabilities_are_the_softened_softmax(temperature):
+    logits, _ = rows()
+    weights = (logits / temperature).exp()
+    close(log_probabilities(logits, temperature).exp(), weights / weights.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "computed"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_half_precision_logits_are_computed_in_single(given, computed):
+    logits = torch.randn(2, 5).to(given)
+    found = log_probabilities(logits, 2.0)
+    assert found.dtype == computed
+    assert torch.equal(found, torch.log_softmax(logits.to(computed) / 2.0, -1))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2, 0.5, 1.0])
+def test_the_target_is_the_gold_word_and_the_teacher_in_their_shares(weight):
+    log_teacher, _ = rows()
+    gold = torch.arange(24) % 13
+    expected = weight * log_teacher.exp()
+    expected[torch.arange(24), gold] += 1 - weight
+    found = log_self_target(log_teacher, gold, weight)
+    close(found.exp(), expected)
+    if weight == 0.0:
+        assert torch.equal(found, log_one_hot(gold, log_teacher))
+        assert torch.isneginf(found).sum() == 24 * 12 and (found.exp().sum(-1) == 1.0).all()
+    if weight == 1.0:
+        assert found is log_teacher
+
+
+def test_a_one_hot_target_has_the_gold_word_alone():
+    found = log_one_hot(torch.tensor([2, 0]), torch.zeros(2, 3, dtype=torch.float32))
+    assert found.tolist() == [[-math.inf, -math.inf, 0.0], [0.0, -math.inf, -math.inf]]
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1, 0.5, 0.99, 1.0])
+def test_a_mixture_is_linear_in_probabilities_and_a_geometric_one_in_logarithms(weight):
+    first, second = rows()
+    close(
+        log_mixture(first, second, weight).exp(), weight * first.exp() + (1 - weight) * second.exp()
+    )
+    product = first.exp() ** weight * second.exp() ** (1 - weight)
+    close(
+        log_geometric_mixture(first, second, weight).exp(), product / product.sum(-1, keepdim=True)
+    )
+
+
+@pytest.mark.parametrize("mixture", [log_mixture, log_geometric_mixture])
+def test_at_its_ends_a_mixture_is_one_of_the_two_exactly(mixture):
+    first, second = rows()
+    assert mixture(first, second, 1.0) is first
+    assert mixture(first, second, 0.0) is second
+
+
+def test_words_that_one_or_both_rule_out_have_numbers_for_gradients():
+    inf = math.inf
+    first = torch.tensor([[-inf, -inf, math.log(0.5), math.log(0.5)]], dtype=torch.float64)
+    second = torch.tensor([[-inf, math.log(0.25), -inf, math.log(0.75)]], dtype=torch.float64)
+    first.requires_grad_(True)
+    second.requires_grad_(True)
+    found = log_mixture(first, second, 0.4)
+    close(found.exp(), torch.tensor([[0.0, 0.15, 0.2, 0.65]], dtype=torch.float64))
+    by_first, by_second = torch.autograd.grad(found[:, 1:].sum(), (first, second))
+    # ∂ log m / ∂ log a = w·a / m
+    close(by_first, torch.tensor([[0.0, 0.0, 1.0, 0.2 / 0.65]], dtype=torch.float64))
+    close(by_second, torch.tensor([[0.0, 1.0, 0.0, 0.45 / 0.65]], dtype=torch.float64))
+
+
+def test_the_gradient_of_two_equal_shares_is_half_each():
+    equal = torch.zeros(1, 1, dtype=torch.float64)
+    first, second = (equal.clone().requires_grad_(True) for _ in range(2))
+    by_first, by_second = torch.autograd.grad(
+        log_mixture(first, second, 0.5).sum(), (first, second)
+    )
+    assert float(by_first) == float(by_second) == 0.5
+
+
+@pytest.mark.parametrize("words", [1, 7, 13, 250])
+def test_a_row_is_the_same_to_the_last_bit_whatever_stands_beside_it(words):
+    first, second = rows(words=words, dtype=torch.float32)
+    gold = torch.zeros(24, dtype=torch.int64)
+    together = log_mixture(first, second, 0.3), log_self_target(first, gold, 0.3)
+    for size in (1, 5):
+        for start in range(0, 24, size):
+            part = slice(start, start + size)
+            assert torch.equal(log_mixture(first[part], second[part], 0.3), together[0][part])
+            alone = log_self_target(first[part], gold[part], 0.3)
+            assert torch.equal(alone, together[1][part])
