@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs: a clone, Python with venv, and make are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint mutation clean
+.PHONY: help setup test demo docs lint mutation clean
 
 # One thread a worker: two workers share the two cores that are assumed.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -16,6 +16,10 @@ test: setup ## run the tests
 
 demo: setup ## distil a student on the shipped sample corpus; the report lands in runs/demo
 	@.venv/bin/sekd demo runs/demo
+
+docs: setup ## build the documentation into build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(ONE_THREAD) .venv/bin/mkdocs build --quiet --strict
+	@echo "open build/site/index.html"
 
 lint: setup ## check style and types
 	@.venv/bin/ruff check .
