@@ -18,7 +18,7 @@ demo: setup ## distil a student on the shipped sample corpus; the report lands i
 	@.venv/bin/sekd demo runs/demo
 
 docs: setup ## build the documentation into build/site; a warning is an error
-	@NO_MKDOCS_2_WARNING=1 $(ONE_THREAD) .venv/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(ONE_THREAD) .venv/bin/mkdocs build --strict
 	@echo "open build/site/index.html"
 
 lint: setup ## check style and types
