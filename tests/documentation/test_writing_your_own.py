@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 FEW_PAIRS = {"train": 2500, "valid": 12, "test": 12}
 STEPS = 4
-FEW_EXAMPLES = 10
+FEW_EXAMPLES = 5
 """Of a check's fifty. Those that break a law come out the same."""
 OWN_ENVIRONMENT = {"PYTHONPATH": "site", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 
