@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs: a clone, Python with venv, and make are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo docs lint mutation clean
+.PHONY: help setup test demo docs lint coverage fuzz mutation clean
 
 # One thread a worker: two workers share the two cores that are assumed.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -25,6 +25,15 @@ lint: setup ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict sekd_plugin
+
+coverage: setup ## run the tests of the method's code; below 100 % of its branches is an error
+	@mkdir -p build
+	@$(ONE_THREAD) .venv/bin/coverage run --rcfile=.ci/coverage.toml -m pytest -q \
+		tests/method tests/divergences tests/thresholds tests/registry
+	@.venv/bin/coverage report --rcfile=.ci/coverage.toml
+
+fuzz: setup ## try every property on 20,000 examples; SEED=… repeats or continues, FILES=… chooses
+	@$(ONE_THREAD) FILES='$(FILES)' SEED='$(SEED)' WORKERS='$(WORKERS)' .venv/bin/python .ci/fuzz.py
 
 mutation: setup ## change the method's code in thousands of small ways; a test must notice each
 	@.venv/bin/python -c 'import cosmic_ray' 2>/dev/null || .venv/bin/python -m pip install --quiet \

@@ -1,9 +1,11 @@
 """Settings that every test runs under."""
 
 import os
+from pathlib import Path
 
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 # Property tests run over matrices: their time says nothing about their health.
 settings.register_profile(
@@ -16,9 +18,17 @@ settings.register_profile(
 settings.register_profile(
     "fuzz",
     deadline=None,
-    max_examples=20_000,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES") or 20_000),
     print_blob=True,
+    database=DirectoryBasedExampleDatabase(Path(__file__).parent / "past_failures"),
     suppress_health_check=[HealthCheck.too_slow],
+)
+# As many examples as usual; that there is one that fails is all that a mutant's end takes.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("ci"),
+    phases=(Phase.explicit, Phase.generate),
+    report_multiple_bugs=False,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

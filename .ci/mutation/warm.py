@@ -6,6 +6,7 @@ It never imports the package under test, whose source differs from mutant to mut
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -15,7 +16,25 @@ import socket
 import sys
 from pathlib import Path
 
-IMPORTED = ("torch", "torch.distributed", "hypothesis", "numpy", "pytest", "pytest_timeout", "yaml")
+IMPORTED = (
+    "torch",
+    "torch.distributed",
+    "hypothesis.strategies",
+    "hypothesis.internal.conjecture.engine",
+    "numpy",
+    "pytest",
+    "pytest_timeout",
+    "_pytest.python",
+    "_pytest.skipping",
+    "_pytest.unittest",
+    "_pytest.warnings",
+)
+# Only what these tests need: the plug-ins that happen to be installed take a second to load.
+OPTIONS = (
+    *("-q", "-x", "--assert=plain", "-p", "pytest_timeout"),
+    *("-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception"),
+    *("-p", "no:faulthandler", "-p", "no:junitxml", "-p", "no:pastebin", "-p", "no:debugging"),
+)
 
 
 def serve(address: str) -> None:
@@ -25,6 +44,8 @@ def serve(address: str) -> None:
         importlib.import_module(name)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(address)
+    gc.collect()
+    gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
@@ -71,9 +92,11 @@ def run_tests(folder: str, groups: list[list[str]]) -> None:
     os.chdir(folder)
     sys.path.insert(0, folder)
     os.environ["PYTHONPATH"] = folder
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
     for tests in groups:
-        code = pytest.main([*tests, "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"])
+        code = pytest.main([*tests, *OPTIONS])
         if code != 0:
             sys.stdout.flush()
             os._exit(int(code))

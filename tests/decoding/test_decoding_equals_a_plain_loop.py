@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from examples import fewer
 from fairseq2.models.clm import CausalLM
 from fairseq2.models.llama import LLaMAConfig
 from fairseq2.models.llama.factory import create_llama_model
@@ -84,7 +85,7 @@ prompts = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=fewer(25))
 @given(prompts, st.sampled_from(MODELS), st.integers(1, 10), st.sampled_from([1, 9, 8192]))
 def test_greedy_search_equals_a_loop_over_sentences_whatever_the_batch(
     prompts, model, room, batch_tokens
@@ -102,7 +103,7 @@ def test_greedy_search_equals_a_loop_over_sentences_whatever_the_batch(
     assert found == expected
 
 
-@settings(max_examples=15)
+@settings(max_examples=fewer(15))
 @given(
     prompts,
     st.sampled_from(MODELS),

@@ -1,17 +1,36 @@
 """Every built-in passes the checks that its own kind is held to."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from divergence_definitions import DEFINITIONS, name_of, title_of
-from hypothesis import settings
+from examples import fewer
 
 from sekd_plugin import divergences, proxies, thresholds
-from sekd_plugin.testing import check_divergence, check_proxy, check_threshold
+from sekd_plugin.testing import (
+    check_divergence,
+    check_proxy,
+    check_threshold,
+    divergence_laws,
+    proxy_laws,
+    threshold_laws,
+)
 
-# Few in a usual run, many under `make fuzz`.
-EXAMPLES = settings.default.max_examples // 8
+FUZZING = "FUZZ_SEED" in os.environ
+SEED = int(os.environ.get("FUZZ_SEED", "0"))
+EXAMPLES = fewer(7)
+
+
+def laws(kind):
+    """Which laws to check at a time: all (None) or, at length, each by itself."""
+    return pytest.mark.parametrize("law", [law.name for law in kind.LAWS] if FUZZING else [None])
+
+
+def skipped(kind, law, never=()):
+    return {other.name for other in kind.LAWS if law not in (None, other.name)} | set(never)
+
 
 # The shares of adaptive_kl are constants to the gradient, which is therefore not the slope.
 NOT_A_SLOPE = ("the gradient is the slope of the value", "a gradient to the target is true")
@@ -42,26 +61,36 @@ def test_every_built_in_is_checked_here():
     assert {name_of(section) for section in PROXIES} == ours(proxies)
 
 
+@pytest.mark.laws
+@laws(divergence_laws)
 @pytest.mark.parametrize("divergence", [s for s, _ in DEFINITIONS], ids=title_of)
-def test_a_built_in_divergence_passes(divergence):
-    skip = NOT_A_SLOPE if name_of(divergence) == "adaptive_kl" else ()
-    check_divergence(divergence, max_examples=EXAMPLES, skip=skip)
+def test_a_built_in_divergence_passes(divergence, law):
+    never = NOT_A_SLOPE if name_of(divergence) == "adaptive_kl" else ()
+    skip = skipped(divergence_laws, law, never)
+    check_divergence(divergence, max_examples=EXAMPLES, seed=SEED, skip=skip)
 
 
+@pytest.mark.laws
+@laws(threshold_laws)
 @pytest.mark.parametrize("threshold", THRESHOLDS, ids=str)
-def test_a_built_in_threshold_passes(threshold):
-    check_threshold(threshold, max_examples=EXAMPLES)
+def test_a_built_in_threshold_passes(threshold, law):
+    skip = skipped(threshold_laws, law)
+    check_threshold(threshold, max_examples=EXAMPLES, seed=SEED, skip=skip)
 
 
+@pytest.mark.laws
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_top_k_passes_with_the_count_it_promises(k):
+def test_top_k_marks_the_count_it_promises(k):
     top_k = {"name": "top_k", "config": {"k": k}}
-    check_threshold(top_k, count=lambda n: min(n, k), max_examples=EXAMPLES)
+    skip = skipped(threshold_laws, "none of them")
+    check_threshold(top_k, count=lambda n: min(n, k), max_examples=EXAMPLES, seed=SEED, skip=skip)
 
 
+@pytest.mark.laws
+@laws(proxy_laws)
 @pytest.mark.parametrize("proxy", PROXIES, ids=str)
-def test_a_built_in_proxy_passes(proxy):
-    check_proxy(proxy, max_examples=EXAMPLES)
+def test_a_built_in_proxy_passes(proxy, law):
+    check_proxy(proxy, max_examples=EXAMPLES, seed=SEED, skip=skipped(proxy_laws, law))
 
 
 OTHER_SUITE = """
