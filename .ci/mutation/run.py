@@ -165,13 +165,8 @@ def digest_of_tests() -> str:
 
 
 def tests_of(module: str) -> list[list[str]]:
-    """The groups of tests of a module, of those files that there are."""
-    beginning = max((key for key in TESTS if module.startswith(key)), key=len)
-    groups = []
-    for group in TESTS[beginning]:
-        files = [word for word in group if "/" not in word or (ROOT / word).exists()]
-        groups.append(files)
-    return groups
+    """The groups of tests of a module."""
+    return TESTS[max((key for key in TESTS if module.startswith(key)), key=len)]
 
 
 def write_config(module: str, command: str, distributor: str = "local") -> Path:
@@ -299,7 +294,11 @@ def check_unchanged(address: str, folder: Path, sessions: list[Path]) -> None:
     for tests in sorted(groups):
         begun = time.monotonic()
         words = [sys.executable, "-I", "-S", HERE / "ask.py", address, tests]
-        if subprocess.run(words, cwd=folder, check=False).returncode != 0:
+        answer = subprocess.run(words, cwd=folder, check=False).returncode
+        for word in " ".join(word for group in json.loads(tests) for word in group).split():
+            if word.startswith("tests/") and not (folder / word).exists():
+                raise SystemExit(f"mutation: there is no {word}")
+        if answer != 0:
             print((folder / "last_output.txt").read_text(), file=sys.stderr)
             raise SystemExit(f"mutation: these tests fail on the unchanged code: {tests}")
         print(f"mutation: {time.monotonic() - begun:5.1f} s for {tests}", flush=True)

@@ -1,0 +1,233 @@
+"""Each setting of the criterion by itself: what it accepts, and what it changes."""
+
+import math
+
+import pytest
+import torch
+from method_definition import method
+
+from sekd_plugin import (
+    ConfigError,
+    CrossEntropy,
+    NonFiniteLogitsError,
+    Schedule,
+    SelfEvolutionKD,
+    WordKD,
+)
+from sekd_plugin.kernels.forward_kl import ForwardKLRows
+from sekd_plugin.kernels.row_kernel import DefinitionRows
+
+ALL_HARD = {"name": "top_k", "config": {"ratio": 1.0}}
+
+
+def batch(rows=5, words=6, seed=0):
+    torch.manual_seed(seed)
+    student, teacher = (torch.randn(rows, words, dtype=torch.float64) for _ in range(2))
+    return student, teacher, torch.randint(0, words, (rows,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"teacher_weight": -0.01}, "teacher_weight"),
+        ({"teacher_weight": 1.01}, "teacher_weight"),
+        ({"teacher_weight": math.nan}, "teacher_weight"),
+        ({"beta": -0.01}, "beta"),
+        ({"beta": 1.01}, "beta"),
+        ({"beta": Schedule(0.5, 1.01, 3)}, "beta.end"),
+        ({"beta": Schedule(-0.01, 0.5, 3)}, "beta.start"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"teacher_weight": 0.0, "divergence": "reverse_kl"}, "teacher_weight"),
+        ({"teacher_weight": 0.0, "difficulty": "reverse_kl"}, "teacher_weight"),
+        ({"beta": 0.0, "proxy": {"name": "linear", "config": {"rescale": True}}}, "beta"),
+        (
+            {
+                "beta": Schedule(0.5, 0.0, 3),
+                "proxy": {"name": "linear", "config": {"rescale": True}},
+            },
+            "beta",
+        ),
+        (
+            {
+                "beta": Schedule(0.0, 0.5, 3),
+                "proxy": {"name": "linear", "config": {"rescale": True}},
+            },
+            "beta",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_key(settings, key):
+    with pytest.raises(ConfigError) as error:
+        SelfEvolutionKD(**settings)
+    assert error.value.key == key
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"teacher_weight": 0.0},
+        {"teacher_weight": 1.0},
+        {"teacher_weight": 0.001, "divergence": "reverse_kl"},
+        {"beta": 0.0},
+        {"beta": 1.0},
+        {"beta": Schedule(0.0, 1.0, 3)},
+        {"temperature": 1e-3},
+        {"temperature": 1e3},
+        {"beta": 0.001, "proxy": {"name": "linear", "config": {"rescale": True}}},
+        {"beta": 0.0, "proxy": "linear"},
+    ],
+)
+def test_the_ends_of_what_is_allowed_are_accepted(settings):
+    output = SelfEvolutionKD(**settings)(*batch())
+    assert output.loss.isfinite()
+
+
+def test_settings_are_given_by_name():
+    for kind in (SelfEvolutionKD, WordKD):
+        with pytest.raises(TypeError):
+            kind(0.5)
+
+
+def test_a_teacher_is_needed_unless_it_has_no_share():
+    assert SelfEvolutionKD(teacher_weight=0.001).needs_teacher
+    assert not SelfEvolutionKD(teacher_weight=0.0).needs_teacher
+    student, teacher, targets = batch()
+    alone = SelfEvolutionKD(teacher_weight=0.0)(student, None, targets)
+    beside = SelfEvolutionKD(teacher_weight=0.0)(student, teacher, targets)
+    assert torch.equal(alone.token_loss, beside.token_loss)
+    assert alone.agreement is None and beside.agreement is None
+
+
+def test_the_defaults_are_the_papers_with_a_moving_gamma():
+    student, teacher, targets = batch(rows=40)
+    criterion = SelfEvolutionKD()
+    criterion(student, teacher, targets)
+    criterion.step()
+    output = criterion(student, teacher, targets)
+    difficulty, hard, losses = method(
+        student, teacher, targets, teacher_weight=0.5, beta=0.5, gamma=criterion.threshold.gamma
+    )
+    assert criterion.threshold.gamma == pytest.approx(float(difficulty.mean()), rel=1e-6)
+    assert torch.equal(output.hard, hard) and 0 < int(hard.sum()) < 40
+    torch.testing.assert_close(output.token_loss, losses)
+
+
+@pytest.mark.parametrize("kernel", ["reference", "chunked"])
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_rescale_and_the_squared_temperature_are_factors(kernel, divergence, temperature):
+    def run(rescale, squared):
+        criterion = SelfEvolutionKD(
+            beta=0.25,
+            temperature=temperature,
+            divergence=divergence,
+            threshold=ALL_HARD,
+            proxy={"name": "linear", "config": {"rescale": rescale}},
+            temperature_squared=squared,
+        )
+        criterion.kernel = kernel
+        return criterion(*batch()).token_loss
+
+    torch.testing.assert_close(run(True, False), 4.0 * run(False, False))
+    torch.testing.assert_close(run(False, True), temperature**2 * run(False, False))
+
+
+def redefining(name):
+    def own(self, *args):
+        return getattr(SelfEvolutionKD, name)(self, *args)
+
+    return type("Own", (SelfEvolutionKD,), {name: own})
+
+
+@pytest.mark.parametrize("name", ["distributions", "self_question", "self_evolution"])
+def test_whoever_redefines_a_part_of_the_method_is_computed_by_its_definition(name):
+    kernel = redefining(name)().row_kernel()
+    assert type(kernel) is DefinitionRows
+
+
+@pytest.mark.parametrize(
+    ("settings", "closed"),
+    [
+        ({}, True),
+        ({"difficulty": "forward_kl"}, True),
+        ({"proxy": "log_linear"}, True),
+        ({"divergence": "reverse_kl"}, False),
+        ({"divergence": "reverse_kl", "difficulty": "forward_kl"}, False),
+        ({"difficulty": "reverse_kl"}, False),
+    ],
+)
+def test_the_closed_form_serves_forward_kl_alone(settings, closed):
+    kernel = SelfEvolutionKD(**settings).row_kernel()
+    assert type(kernel) is (ForwardKLRows if closed else DefinitionRows)
+
+
+def test_beta_follows_its_schedule_in_the_loss_as_well():
+    student, teacher, targets = batch()
+    criterion = SelfEvolutionKD(beta=Schedule(0.8, 0.4, 2), threshold=ALL_HARD)
+    for beta in (0.8, 0.6, 0.4, 0.4):
+        assert criterion.beta == pytest.approx(beta)
+        fixed = SelfEvolutionKD(beta=beta, threshold=ALL_HARD)
+        torch.testing.assert_close(
+            criterion(student, teacher, targets).token_loss,
+            fixed(student, teacher, targets).token_loss,
+        )
+        criterion.step()
+
+
+def test_cross_entropy_names_the_student_where_its_logits_are_not_finite():
+    student, _, targets = batch()
+    student[3, 1] = math.nan
+    with pytest.raises(NonFiniteLogitsError) as error:
+        CrossEntropy()(student, None, targets)
+    assert error.value.model == "student" and error.value.rows == [3]
+
+
+def test_a_row_whose_words_are_all_ruled_out_is_no_distribution():
+    student, teacher, targets = batch()
+    student[2] = -math.inf
+    with pytest.raises(NonFiniteLogitsError) as error:
+        SelfEvolutionKD()(student, teacher, targets)
+    assert error.value.model == "student" and error.value.rows == [2]
+
+
+def test_a_difficulty_that_is_nan_on_finite_logits_is_the_divergences_fault():
+    class Undefined(type(SelfEvolutionKD().divergence)):
+        def forward(self, log_target, log_student):
+            return super().forward(log_target, log_student) * math.nan
+
+    with pytest.raises(ValueError, match="the divergence returned NaN on finite logits"):
+        SelfEvolutionKD(divergence=Undefined())(*batch())
+
+
+def test_ranks_that_share_their_data_do_not_gather():
+    criterion = SelfEvolutionKD()
+    criterion.gather_over_ranks = False
+    output = criterion(*batch())
+    criterion.step()
+    assert criterion.threshold.gamma == pytest.approx(float(output.difficulty.mean()), rel=1e-6)
+    assert criterion.num_steps == 1
+
+
+def test_word_kd_is_the_method_without_a_hard_token():
+    student, teacher, targets = batch()
+    settings = {"teacher_weight": 0.3, "temperature": 2.0, "divergence": "reverse_kl"}
+    output = WordKD(**settings, temperature_squared=True)(student, teacher, targets)
+    _, _, losses = method(
+        student,
+        teacher,
+        targets,
+        teacher_weight=0.3,
+        beta=0.5,
+        gamma=math.inf,
+        temperature=2.0,
+        divergence=lambda target, q: (q * (q / target).log()).sum(),
+    )
+    torch.testing.assert_close(output.token_loss, 4.0 * losses)
+    assert not output.hard.any() and output.gamma == math.inf
+    assert WordKD().teacher_weight == 0.5 and WordKD().temperature == 1.0
+
+
+def test_a_schedule_says_what_it_is():
+    assert repr(Schedule(1.0, 0.5, 4, "cosine")) == "Schedule(1.0, 0.5, 4, shape='cosine')"
