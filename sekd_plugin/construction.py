@@ -121,8 +121,13 @@ def conform(value: object, annotation: Any, key: str) -> object:
 
 def describe(annotation: Any) -> str:
     """A type in words, for messages and listings."""
+    options = _options(annotation)
+    if any(inspect.isabstract(option) for option in options):
+        # No value of a recipe is one: it is a strategy, which a recipe chooses by name.
+        chosen = "a name or {name: …, config: {…}}"
+        return f"{chosen} or null" if type(None) in options else chosen
     words: list[str] = []
-    for option in _options(annotation):
+    for option in options:
         if typing.get_origin(option) is Literal:
             words += [repr(value) for value in typing.get_args(option)]
         elif option in _PLAIN_NAMES:

@@ -9,6 +9,7 @@ sekd list --plugin my_package.divergences
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import textwrap
 from argparse import ArgumentParser, Namespace
@@ -62,7 +63,7 @@ def _table(entries: list[Entry]) -> str:
         if entry.kind != kind:
             kind = entry.kind
             lines += ["", f"{kind} (criterion.config.{kind})" if kind != "criterion" else kind]
-        said = f"broken: {entry.problem}" if entry.problem else entry.summary
+        said = f"broken: {entry.problem}" if entry.problem else _plain(entry.summary)
         first, *rest = textwrap.wrap(said, room) or [""]
         lines.append(f"  {entry.name:<{width}}  {first}")
         lines += [" " * (width + 4) + line for line in rest]
@@ -70,23 +71,31 @@ def _table(entries: list[Entry]) -> str:
 
 
 def _page(entry: Entry) -> str:
-    lines = [f"{entry.name} ({entry.kind}, {entry.defined_in})", "", entry.summary, ""]
-    lines += [*textwrap.indent(entry.formula, "  ").splitlines(), ""]
-    lines += [*_wrapped(entry.notes), ""]
+    settings: list[str] = []
     for setting in entry.settings:
         needed = "needed" if setting.default is None else f"default {setting.default}"
-        lines.append(f"  {setting.name}: {setting.type}; {needed}")
-        lines += _wrapped(setting.meaning, "      ")
-    if entry.settings:
-        lines.append("")
-    lines.append(f"Source: {entry.source or 'this project'}")
-    return "\n".join(lines)
+        settings.append(f"  {setting.name}: {setting.type}; {needed}")
+        settings += _wrapped(setting.meaning, "      ")
+    blocks = [
+        [f"{entry.name} ({entry.kind}, {entry.defined_in})"],
+        [_plain(entry.summary)] if entry.summary else [],
+        textwrap.indent(_plain(entry.formula), "  ").splitlines(),
+        _wrapped(entry.notes),
+        settings,
+        [f"Source: {entry.source}"] if entry.source else [],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
     width = min(100, max(50, shutil.get_terminal_size().columns))
     return [
         line
-        for paragraph in text.split("\n\n")
+        for paragraph in _plain(text).split("\n\n")
         for line in textwrap.wrap(paragraph, width, initial_indent=indent, subsequent_indent=indent)
     ]
+
+
+def _plain(text: str) -> str:
+    """A docstring's text without its marks: a terminal shows neither code nor links."""
+    return re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``", r"\1\2", text)
