@@ -7,7 +7,7 @@ import torch
 from divergence_definitions import DEFINITIONS, NOT_ABOVE, ONE_OF_EACH, kl, name_of, title_of
 from method_definition import finite_difference
 
-from sekd_plugin import ConfigError, divergences
+from sekd_plugin import ConfigError, Divergence, divergences
 from sekd_plugin.divergences import (
     AdaptiveKL,
     Alpha,
@@ -342,3 +342,83 @@ def test_an_adaptive_head_of_rows_that_fall_short_of_their_mass_is_the_whole_row
     log_student = torch.zeros(1, 4).log_softmax(-1)
     short = AdaptiveKL(head_mass=0.99999)(log_target, log_student)
     torch.testing.assert_close(short, ForwardKL()(log_target, log_student))
+
+
+@every
+@pytest.mark.parametrize("words", [1, 5])
+def test_any_leading_dimensions_give_each_row_its_number(section, definition, words):
+    log_target, logits = rows(count=12, words=words)
+    log_student = logits.log_softmax(-1)
+    flat = create(section)(log_target, log_student)
+    shape = (2, 3, 2, words)
+    shaped = create(section)(log_target.reshape(shape), log_student.reshape(shape))
+    torch.testing.assert_close(shaped, flat.reshape(2, 3, 2), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "defaults"),
+    [
+        ("jensen_shannon", {"beta": 0.5}),
+        ("skew_forward_kl", {"skew": 0.1}),
+        ("skew_reverse_kl", {"skew": 0.1}),
+        ("symmetric_kl", {"forward_weight": 0.5}),
+        ("alpha", {"alpha": 0.5}),
+        ("renyi", {"order": 0.5}),
+        ("adaptive_kl", {"head_mass": 0.5}),
+    ],
+)
+def test_the_defaults_are_those_that_are_documented(name, defaults):
+    log_target, logits = rows()
+    log_student = logits.log_softmax(-1)
+    assert vars(create(name)) == defaults
+    named = create({"name": name, "config": defaults})
+    assert torch.equal(create(name)(log_target, log_student), named(log_target, log_student))
+
+
+ENDS = [
+    ("jensen_shannon", "beta", 0.0, 1.0),
+    ("skew_forward_kl", "skew", 0.0, 1.0),
+    ("skew_reverse_kl", "skew", 0.0, 1.0),
+    ("symmetric_kl", "forward_weight", 0.0, 1.0),
+    ("alpha", "alpha", 0.0, 1.0),
+    ("renyi", "order", 0.0, INF),
+    ("adaptive_kl", "head_mass", 0.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "low", "high"), ENDS)
+def test_the_range_of_a_setting_is_open_at_both_ends(name, key, low, high):
+    for inside in (low + 1e-6, min(high, 10.0) - 1e-6):
+        assert getattr(create({"name": name, "config": {key: inside}}), key) == inside
+    for outside in (low, low - 1e-6, -0.5, -1.0, high, high + 1e-6, high + 0.5):
+        with pytest.raises(ConfigError) as error:
+            create({"name": name, "config": {key: outside}})
+        assert error.value.key == f"divergence.config.{key}"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "limit"),
+    [
+        ("jensen_shannon", "beta", 0.0, "reverse_kl"),
+        ("jensen_shannon", "beta", 1.0, "forward_kl"),
+        ("skew_forward_kl", "skew", 0.0, "forward_kl"),
+        ("skew_reverse_kl", "skew", 0.0, "reverse_kl"),
+        ("symmetric_kl", "forward_weight", 0.0, "reverse_kl"),
+        ("symmetric_kl", "forward_weight", 1.0, "forward_kl"),
+        ("alpha", "alpha", 0.0, "reverse_kl"),
+        ("alpha", "alpha", 1.0, "forward_kl"),
+        ("renyi", "order", 1.0, "forward_kl"),
+    ],
+)
+def test_at_the_end_of_a_range_the_limits_name_is_given(name, key, value, limit):
+    with pytest.raises(ConfigError, match=f"'{limit}'"):
+        create({"name": name, "config": {key: value}})
+
+
+def test_a_divergence_without_a_formula_cannot_be_made():
+    class Empty(Divergence):
+        pass
+
+    with pytest.raises(TypeError, match="forward"):
+        Empty()
+    assert not Divergence.infinite_on_zero_target

@@ -121,3 +121,24 @@ def test_a_row_is_the_same_to_the_last_bit_whatever_stands_beside_it(words):
             assert torch.equal(log_mixture(first[part], second[part], 0.3), together[0][part])
             alone = log_self_target(first[part], gold[part], 0.3)
             assert torch.equal(alone, together[1][part])
+
+
+def test_any_leading_dimensions_give_each_row_its_distribution():
+    first, second = rows()
+    gold = torch.arange(24) % 13
+    shape = (2, 3, 4)
+    wide_first, wide_second = first.reshape(*shape, 13), second.reshape(*shape, 13)
+    for flat, shaped in (
+        (log_probabilities(first, 2.0), log_probabilities(wide_first, 2.0)),
+        (log_one_hot(gold, first), log_one_hot(gold.reshape(shape), wide_first)),
+        (log_mixture(first, second, 0.3), log_mixture(wide_first, wide_second, 0.3)),
+        (
+            log_geometric_mixture(first, second, 0.3),
+            log_geometric_mixture(wide_first, wide_second, 0.3),
+        ),
+        *(
+            (log_self_target(first, gold, w), log_self_target(wide_first, gold.reshape(shape), w))
+            for w in (0.0, 0.3, 1.0)
+        ),
+    ):
+        torch.testing.assert_close(shaped.reshape(24, 13), flat)
