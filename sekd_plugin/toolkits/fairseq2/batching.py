@@ -26,9 +26,10 @@ def plan_epoch(
 ) -> list[Step]:
     """Cut the examples into steps of equally many batches, each example in exactly one.
 
-    Sentences of like length share a batch. The batches left over at the end, fewer than a step,
-    are cut anew into ``batches_per_step`` smaller ones (with the last whole step's, where they
-    hold too few sentences), so that every rank has something to do and nothing is dropped.
+    Sentences of like length share a batch. The largest batches are divided until the batches
+    come out even, so that every rank has something to do and nothing is dropped. No batch of
+    several sentences exceeds ``batch_tokens``, unless so many sentences fill a batch alone that
+    dividing is not enough: then the smallest share one, fewer than ``batches_per_step`` times.
 
     Args:
         lengths: tokens of each example.
@@ -39,23 +40,30 @@ def plan_epoch(
     Raises:
         ConfigError: there are fewer examples than batches in a step.
     """
+    if len(lengths) < batches_per_step:
+        raise ConfigError(
+            "dataset",
+            f"has {len(lengths)} usable sentences, fewer than the {batches_per_step} batches of "
+            "one step (ranks × trainer.grad_accumulation.num_batches)",
+        )
     order = np.arange(len(lengths))
     if generator is not None:
         order = generator.permutation(order)
     order = order[np.argsort(np.asarray(lengths)[order], kind="stable")]
     batches = _fill([int(example) for example in order], lengths, batch_tokens)
+    _divide(batches, lengths, batches_per_step)
+    _unite(batches, lengths, batches_per_step)
     if generator is not None:
         batches = [batches[place] for place in generator.permutation(len(batches))]
-    whole = len(batches) // batches_per_step * batches_per_step
-    steps = [
-        batches[start : start + batches_per_step] for start in range(0, whole, batches_per_step)
+    return [
+        batches[start : start + batches_per_step]
+        for start in range(0, len(batches), batches_per_step)
     ]
-    left = [example for batch in batches[whole:] for example in batch]
-    if left and len(left) < batches_per_step and steps:
-        left = [example for batch in steps.pop() for example in batch] + left
-    if left:
-        steps.append(_deal(left, lengths, batches_per_step))
-    return steps
+
+
+def padded_tokens(batch: Batch, lengths: Sequence[int]) -> int:
+    """How many tokens a batch has, padding included."""
+    return len(batch) * max(lengths[example] for example in batch)
 
 
 def _fill(order: list[int], lengths: Sequence[int], batch_tokens: int) -> list[Batch]:
@@ -71,12 +79,19 @@ def _fill(order: list[int], lengths: Sequence[int], batch_tokens: int) -> list[B
     return batches
 
 
-def _deal(examples: list[int], lengths: Sequence[int], num_batches: int) -> Step:
-    if len(examples) < num_batches:
-        raise ConfigError(
-            "dataset",
-            f"has {len(examples)} usable sentences, fewer than the {num_batches} batches of one "
-            "step (ranks × trainer.grad_accumulation.num_batches)",
-        )
-    by_length = sorted(examples, key=lambda example: lengths[example])
-    return [[int(example) for example in part] for part in np.array_split(by_length, num_batches)]
+def _divide(batches: list[Batch], lengths: Sequence[int], batches_per_step: int) -> None:
+    """Halve the largest batch until the batches make whole steps, or each is one sentence."""
+    while len(batches) % batches_per_step:
+        divisible = [place for place, batch in enumerate(batches) if len(batch) > 1]
+        if not divisible:
+            return
+        place = max(divisible, key=lambda place: padded_tokens(batches[place], lengths))
+        batch, half = batches[place], len(batches[place]) // 2
+        batches[place : place + 1] = [batch[:half], batch[half:]]
+
+
+def _unite(batches: list[Batch], lengths: Sequence[int], batches_per_step: int) -> None:
+    """Put the two smallest batches together until the batches make whole steps."""
+    while len(batches) % batches_per_step:
+        batches.sort(key=lambda batch: padded_tokens(batch, lengths))
+        batches[:2] = [batches[0] + batches[1]]
