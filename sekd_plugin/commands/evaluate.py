@@ -28,8 +28,9 @@ from sekd_plugin.evaluation.table import SystemResult, score_table
 from sekd_plugin.new_file import check_new_file, write_new_file
 from sekd_plugin.progress import StreamProgress
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
+from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.kept_translations import origin, translate_or_reuse
-from sekd_plugin.toolkits.fairseq2.loading import chosen_device, load_translator
+from sekd_plugin.toolkits.fairseq2.loading import load_translator
 from sekd_plugin.toolkits.fairseq2.translator import DecodingOptions
 
 

@@ -48,6 +48,8 @@ MISTAKES = [
     ("tokenizer.path=/nowhere/vocabulary.model", "tokenizer.path", "not a file"),
     ("teacher={path: /nowhere, family: llama}", "teacher", "remove it"),
     ("modle.family=llama", "modle", "'model'?"),
+    ("dataset.train=[{path: x, weight: .inf}]", "dataset.train.0.weight", "weight <= 1000"),
+    ("common.no_sweep_dir=false", "common.no_sweep_dir", "cannot resume it"),
     ("model.config_overrides.tied_embeddings=true", "shard_embed_dim", "must be false"),
 ]
 
@@ -180,6 +182,16 @@ def test_a_folder_that_holds_other_files_is_left_alone(workshop):
 def test_cuda_where_there_is_none_is_refused(workshop, monkeypatch):
     monkeypatch.setenv("FAIRSEQ2_DEVICE", "cuda")
     assert "no CUDA device is found" in workshop.train("run", expect=2)
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [("gpu", "'gpu' is not a device; write cpu"), ("cuda:99", "cuda:99 was asked for, but ")],
+)
+def test_a_device_that_is_not_there_is_refused(workshop, monkeypatch, device, words):
+    monkeypatch.setenv("FAIRSEQ2_DEVICE", device)
+    assert workshop.train("run", expect=2).startswith(f"sekd train: device: {words}")
+    assert not (workshop.folder / "run").exists()
 
 
 def test_secrets_in_the_environment_stay_out_of_the_logs(workshop, monkeypatch):

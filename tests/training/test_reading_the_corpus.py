@@ -6,6 +6,7 @@ import lzma
 
 import numpy as np
 import pytest
+import yaml
 from fairseq2.gang import FakeGang, Gangs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,6 +159,42 @@ def test_a_weight_says_how_often_an_epoch_sees_a_sentence():
     assert times[2000:].mean() == pytest.approx(0.25, abs=0.05)
 
 
+def test_an_epoch_of_which_chance_chose_too_little_takes_the_heaviest_sentences_too():
+    found = set()
+    for seed in range(40):
+        reader = CorpusReader(
+            corpus_of([4] * 4, weights=[0.5, 0.1, 0.8, 1.6]),
+            gangs(0, 1),
+            batch_tokens=100,
+            pad_index=0,
+            num_accumulate=3,
+            seed=seed,
+        )
+        (step,) = list(reader)
+        found.add(tuple(sorted(line for batch in step for _, line in batch.example)))
+    few = {lines for lines in found if len(lines) == 3}
+    # By chance as few as (4,), (4, 4), (1, 4) …: filled up by 0.8 first, then by 0.6, then 0.5.
+    assert few <= {(3, 4, 4), (1, 3, 4), (2, 3, 4), (1, 4, 4), (2, 4, 4), (1, 2, 4)}
+    assert (3, 4, 4) in few
+
+
+def test_a_corpus_too_small_for_one_step_is_refused(workshop):
+    train = yaml.safe_load(workshop.recipe.read_text())["dataset"]["train"][0]["path"]
+    error = workshop.train(
+        "run", f"dataset.train=[{{path: {train}, weight: 0.001}}]", "dataset.valid=[]", expect=2
+    )
+    assert error.splitlines()[-1] == (
+        "sekd train: dataset.train: an epoch has 0.12 sentences (each counted by its weight), "
+        "fewer than the 1 batches of a step (ranks × trainer.grad_accumulation.num_batches)"
+    )
+    assert not (workshop.folder / "run").exists()
+
+
+def test_a_validation_set_smaller_than_the_number_of_ranks_is_refused():
+    with pytest.raises(ConfigError, match=r"dataset.valid: .* 1 sentences .* 2 batches"):
+        CorpusReader(corpus_of([4]), gangs(1, 2), batch_tokens=8, pad_index=0, key="dataset.valid")
+
+
 def test_the_loss_falls_on_target_tokens_only():
     corpus = EncodedCorpus(
         prompts=[[1, 10, 11], [1, 12]],
@@ -218,6 +255,44 @@ def test_pairs_over_the_length_limits_are_dropped_and_counted(workshop):
     kept = int(line.split(" - ")[-1].split(" pairs")[0])
     dropped = [int(part.split()[0]) for part in line.split("dropped: ")[1].split(", ")]
     assert kept + sum(dropped) == 120
+
+
+def longest_input(shared_folder, split):
+    corpus = encode_corpus(
+        [CorpusFileSection(path=shared_folder / f"{split}.jsonl")],
+        key="",
+        tokenizer=tokenizer_of(shared_folder),
+        template=PromptTemplate("to German: {source}\n"),
+    )
+    lengths = corpus.lengths()
+    return max(lengths) - 1, lengths.index(max(lengths)) + 1
+
+
+def test_training_pairs_longer_than_a_model_takes_are_dropped_and_counted(taught, shared_folder):
+    most, _ = longest_input(shared_folder, "train")
+    settings = ("dataset.valid=[]", "regime.num_steps=1")
+    size = "model.config_overrides.max_seq_len"
+    assert "dropped: none" in taught.train("fits", *settings, f"{size}={most}")
+    log = taught.train("short", *settings, f"{size}={most - 1}")
+    assert f"longer than the {most - 1} tokens that the student takes" in log
+
+    teacher = taught.teacher("teacher", 8).replace(
+        '"max_seq_len": 128', f'"max_seq_len": {most - 1}'
+    )
+    log = taught.train("taught", *settings, "criterion.name=word_kd", teacher)
+    assert f"longer than the {most - 1} tokens that the teacher takes" in log
+
+
+def test_a_validation_pair_longer_than_the_model_takes_is_named_before_training(
+    workshop, shared_folder
+):
+    most, line = longest_input(shared_folder, "valid")
+    error = workshop.train("run", f"model.config_overrides.max_seq_len={most - 1}", expect=2)
+    assert error.splitlines()[-1].endswith(
+        f"valid.jsonl, line {line}: prompt and translation are longer than the {most - 1} tokens "
+        "that the student takes"
+    )
+    assert not (workshop.folder / "run").exists()
 
 
 def test_when_no_pair_is_left_training_says_why(workshop):

@@ -2,9 +2,16 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from fairseq2.gang import create_fake_gangs
+
+from sekd_plugin.errors import SekdError
+from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
+from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 
 KD = "criterion.name=self_evolution_kd"
 LENGTH = (
@@ -51,6 +58,40 @@ def test_a_killed_run_resumes_to_the_same_bits(taught, criterion):
     last, resumed = taught.metrics("whole")[-1], taught.metrics("killed")[-1]
     for name in ("Loss", "Gamma", "Beta", "Hard Ratio", "Difficulty p90"):
         assert last[name] == resumed[name]
+
+
+def test_a_run_whose_training_data_has_changed_is_not_resumed(workshop):
+    recipe = yaml.safe_load(workshop.recipe.read_text())
+    pairs = workshop.folder / "pairs.jsonl"
+    pairs.write_text(Path(recipe["dataset"]["train"][0]["path"]).read_text())
+    data = f"dataset.train=[{{path: {pairs}}}]"
+    workshop.train("run", data)
+    before = {p: p.read_bytes() for p in (workshop.folder / "run/checkpoints").rglob("*.pt")}
+
+    pairs.write_text(pairs.read_text().replace("jetzt", "sofort", 1))
+    error = workshop.train("run", data, expect=2)
+
+    last = error.splitlines()[-1]
+    assert last.startswith("sekd train: the training data of this run has changed since its last ")
+    assert "name another folder" in last
+    assert before == {
+        p: p.read_bytes() for p in (workshop.folder / "run/checkpoints").rglob("*.pt")
+    }
+
+
+def test_a_place_in_steps_of_another_size_is_refused():
+    def reader(num_accumulate):
+        device = torch.device("cpu")
+        return CorpusReader(
+            EncodedCorpus(prompts=[[1]] * 9, targets=[[2]] * 9, weights=[1.0] * 9),
+            create_fake_gangs(device),
+            batch_tokens=8,
+            pad_index=0,
+            num_accumulate=num_accumulate,
+        )
+
+    with pytest.raises(SekdError, match=r"batches in a step .* it was 2, and is 3 now"):
+        reader(3).load_state_dict(reader(2).state_dict())
 
 
 def test_a_finished_run_started_again_does_nothing_more(workshop):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +13,14 @@ from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.datasets import SequenceBatch
 from torch import Tensor
 
+from sekd_plugin.checks import between
 from sekd_plugin.corpus import PromptTemplate, SentencePair, read_pairs
 from sekd_plugin.errors import ConfigError, DataError
 from sekd_plugin.toolkits.fairseq2.prompts import encode_prompt, encode_target
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection
+
+MOST_WEIGHT = 1000.0
+"""The most often that an epoch may see a sentence."""
 
 
 @dataclass(kw_only=True)
@@ -42,6 +48,14 @@ class EncodedCorpus:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def checksum(self) -> str:
+        """What tells this corpus from another: SHA-256 of ids and weights, in their order."""
+        total = hashlib.sha256()
+        for ids in zip(self.prompts, self.targets, strict=True):
+            total.update(json.dumps(ids).encode())
+        total.update(json.dumps(self.weights).encode())
+        return total.hexdigest()
+
     def lengths(self) -> list[int]:
         """Tokens of each example, prompt and target together."""
         return [len(p) + len(t) for p, t in zip(self.prompts, self.targets, strict=True)]
@@ -55,6 +69,8 @@ def encode_corpus(
     template: PromptTemplate,
     max_source_tokens: int | None = None,
     max_target_tokens: int | None = None,
+    model_tokens: Mapping[str, int] | None = None,
+    drop_long: bool = True,
     keep_text: bool = False,
 ) -> EncodedCorpus:
     """Read and encode files of sentence pairs.
@@ -66,16 +82,19 @@ def encode_corpus(
         template: the prompt.
         max_source_tokens: pairs with a longer prompt are dropped; None keeps all.
         max_target_tokens: likewise for the target with its end.
+        model_tokens: the models that read the pairs, and the longest sequence each takes.
+        drop_long: whether a pair too long for a model is dropped, or refused.
         keep_text: whether to keep the sentences themselves.
 
     Raises:
-        DataError: a file or line that cannot be read, or no pair is left.
+        DataError: a file or line that cannot be read, a pair that is too long and not dropped,
+            or no pair is left.
+        ConfigError: a weight that cannot be used.
     """
     corpus = EncodedCorpus()
     seen = 0
     for number, section in enumerate(files):
-        if not section.weight > 0.0:
-            raise ConfigError(f"{key}.{number}.weight", f"{section.weight!r} must be above 0")
+        check_weight(f"{key}.{number}", section)
         pairs = read_pairs(
             section.path,
             target_path=section.target_path,
@@ -87,6 +106,10 @@ def encode_corpus(
             prompt = encode_prompt(tokenizer, template, pair.source)
             target = encode_target(tokenizer, pair.target)
             reason = _why_dropped(pair, prompt, target, max_source_tokens, max_target_tokens)
+            if reason is None:
+                reason = _too_long(len(prompt) + len(target) - 1, model_tokens or {})
+                if reason is not None and not drop_long:
+                    raise DataError(pair.file, f"prompt and translation are {reason}", pair.line)
             if reason is not None:
                 corpus.dropped[reason] = corpus.dropped.get(reason, 0) + 1
                 continue
@@ -103,6 +126,30 @@ def encode_corpus(
             names, f"no sentence pair is left of {seen} ({why or 'the files are empty'})"
         )
     return corpus
+
+
+def check_weight(key: str, section: CorpusFileSection) -> None:
+    """Check how often an epoch shall see a file's sentences.
+
+    Args:
+        key: where the file stands in the recipe, for errors.
+        section: the file.
+
+    Raises:
+        ConfigError: it is not above 0, or above :data:`MOST_WEIGHT`.
+    """
+    try:
+        between("weight", section.weight, 0.0, MOST_WEIGHT, open_low=True)
+    except ConfigError as error:
+        raise error.within(key) from None
+
+
+def _too_long(tokens: int, model_tokens: Mapping[str, int]) -> str | None:
+    """Why no model could read an example; its last token is only predicted, never read."""
+    for name, most in model_tokens.items():
+        if tokens > most:
+            return f"longer than the {most} tokens that the {name} takes"
+    return None
 
 
 def _why_dropped(

@@ -17,6 +17,7 @@ from fairseq2.utils.structured import StandardValueConverter, StructureError
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError, DataError, SekdError, did_you_mean
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
+from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.hugging_face_shape import llama_shape
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint, read_yaml
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
@@ -105,26 +106,6 @@ def load_exported(
         vocabulary=tokenizer,
         device=where,
     )
-
-
-def chosen_device(name: str | None) -> torch.device:
-    """The device of that name; of None, CUDA where there is one.
-
-    Raises:
-        ConfigError: it is not ``cpu`` or ``cuda:N``, or is not there.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError("device", f"'{name}' is not a device; write cpu, cuda or cuda:0")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count() or "no"
-        raise ConfigError("device", f"{name} was asked for, but {found} CUDA device is found")
-    return device
 
 
 def _setting(file: Path, content: Mapping[str, object], *keys: str) -> str:

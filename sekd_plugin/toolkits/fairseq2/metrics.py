@@ -225,14 +225,13 @@ class CriterionState(Metric[float]):
         observed = state.pop("observed")
         return {
             "numbers": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8),
-            "observed": torch.zeros(0) if observed is None else observed.cpu(),
+            "observed": observed.cpu(),
         }
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         state = json.loads(bytes(state_dict["numbers"].tolist()))
-        observed = state_dict["observed"]
-        state["observed"] = observed if observed.numel() > 0 else None
+        state["observed"] = state_dict["observed"]
         self._criterion.set_extra_state(state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CriterionState:

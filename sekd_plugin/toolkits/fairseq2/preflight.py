@@ -38,9 +38,11 @@ from fairseq2.utils.validation import StandardObjectValidator, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from sekd_plugin.checks import at_least, between
+from sekd_plugin.checks import at_least
 from sekd_plugin.corpus import PromptTemplate, read_pairs
 from sekd_plugin.errors import ConfigError, DataError, did_you_mean
+from sekd_plugin.toolkits.fairseq2.dataset import check_weight
+from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection, TrainingConfig
@@ -108,9 +110,13 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
     if config.teacher is not None:
         _check_model("teacher", config.teacher, resolver)
     _check_vocabularies(config, resolver)
-    wanted = os.environ.get("FAIRSEQ2_DEVICE", "")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("device", f"{wanted} was asked for, but no CUDA device is found")
+    chosen_device(os.environ.get("FAIRSEQ2_DEVICE"))
+    if not config.common.no_sweep_dir:
+        raise ConfigError(
+            "common.no_sweep_dir",
+            "must be true: with false the run lands in a folder below the one that is named, and "
+            "the same command cannot resume it",
+        )
 
 
 def read_yaml(file: Path) -> Mapping[str, object]:
@@ -180,13 +186,15 @@ def _check_corpus(corpus: CorpusSection) -> None:
         raise error.within("dataset") from None
     if not corpus.train:
         raise ConfigError("dataset.train", "is empty; it needs at least one file, as '- path: …'")
+    if not corpus.shuffle and any(file.weight != 1.0 for file in corpus.train):
+        raise ConfigError(
+            "dataset.shuffle",
+            "false reads every sentence once; it must be true where a file has a weight",
+        )
     for split, files in (("train", corpus.train), ("valid", corpus.valid)):
         for number, file in enumerate(files):
             key = f"dataset.{split}.{number}"
-            try:
-                between("weight", file.weight, 0.0, open_low=True)
-            except ConfigError as error:
-                raise error.within(key) from None
+            check_weight(key, file)
             pairs = read_pairs(
                 file.path,
                 target_path=file.target_path,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from typing import Self, cast
 
 import numpy as np
@@ -9,15 +11,21 @@ from fairseq2.datasets import DataReader, SequenceBatch
 from fairseq2.gang import Gangs
 from typing_extensions import override
 
+from sekd_plugin.errors import ConfigError, SekdError
 from sekd_plugin.toolkits.fairseq2.batching import Step, plan_epoch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
+
+
+class ChangedDataError(SekdError):
+    """A run cannot be resumed because its training data is no longer the same."""
 
 
 class CorpusReader(DataReader[SequenceBatch]):
     """The batches of one data-parallel rank, epoch after epoch.
 
-    Its state is two numbers, the epoch and the next step; the plan of an epoch follows from the
-    seed. Rank r of R takes batches r, R + r, 2R + r … of each step.
+    Its state is two numbers, the epoch and the next step, and what tells whether they still
+    mean the same: the plan of an epoch follows from the corpus, the seed and the step's size.
+    Rank r of R takes batches r, R + r, 2R + r … of each step.
     """
 
     def __init__(
@@ -29,6 +37,7 @@ class CorpusReader(DataReader[SequenceBatch]):
         pad_index: int,
         num_accumulate: int = 1,
         seed: int | None = None,
+        key: str = "dataset.train",
     ) -> None:
         """What is read, and by whom.
 
@@ -39,6 +48,10 @@ class CorpusReader(DataReader[SequenceBatch]):
             pad_index: what fills a batch up.
             num_accumulate: batches a rank takes each step.
             seed: of the shuffling; None reads in order of length, every example once.
+            key: the setting that named the files, for errors.
+
+        Raises:
+            ConfigError: an epoch has fewer sentences than a step has batches.
         """
         self._corpus = corpus
         self._rank = gangs.dp.rank
@@ -50,6 +63,15 @@ class CorpusReader(DataReader[SequenceBatch]):
         self._epoch = 0
         self._next_step = 0
         self._plan: list[Step] | None = None
+        self._batches_per_step = self._num_ranks * num_accumulate
+        sentences = float(len(corpus)) if seed is None else math.fsum(corpus.weights)
+        if sentences < self._batches_per_step:
+            raise ConfigError(
+                key,
+                f"an epoch has {sentences:g} sentences (each counted by its weight), fewer than "
+                f"the {self._batches_per_step} batches of a step "
+                "(ranks × trainer.grad_accumulation.num_batches)",
+            )
 
     @override
     def __iter__(self) -> Self:
@@ -74,10 +96,23 @@ class CorpusReader(DataReader[SequenceBatch]):
 
     @override
     def state_dict(self) -> dict[str, object]:
-        return {"epoch": self._epoch, "next_step": self._next_step}
+        return {"epoch": self._epoch, "next_step": self._next_step, **self._origin}
 
     @override
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Take back what :meth:`state_dict` gave.
+
+        Raises:
+            ChangedDataError: it is the place in other data, or in data cut in another way.
+        """
+        for name, ours in self._origin.items():
+            if state_dict.get(name) != ours:
+                raise ChangedDataError(
+                    f"the {name} of this run has changed since its last checkpoint (epoch "
+                    f"{cast(int, state_dict['epoch']) + 1}, after step {state_dict['next_step']} "
+                    f"of it): it was {state_dict.get(name)}, and is {ours} now; put it back to "
+                    "resume, or name another folder for a new run"
+                )
         self._epoch = cast(int, state_dict["epoch"])
         self._next_step = cast(int, state_dict["next_step"])
         self._plan = None
@@ -86,6 +121,19 @@ class CorpusReader(DataReader[SequenceBatch]):
     @override
     def num_accumulate(self) -> int:
         return self._num_accumulate
+
+    @cached_property
+    def _origin(self) -> dict[str, object]:
+        """What the plan of every epoch follows from, by the names that people know it by."""
+        checksum = self._corpus.checksum()[:16]
+        return {
+            "training data": f"{len(self._corpus)} pairs of the checksum {checksum}",
+            "dataset.batch_tokens": self._batch_tokens,
+            "number of batches in a step (ranks × trainer.grad_accumulation.num_batches)": (
+                self._batches_per_step
+            ),
+            "seed of the order": self._seed,
+        }
 
     def _make_plan(self) -> list[Step]:
         generator = None
@@ -97,15 +145,24 @@ class CorpusReader(DataReader[SequenceBatch]):
         plan = plan_epoch(
             [lengths[example] for example in chosen],
             batch_tokens=self._batch_tokens,
-            batches_per_step=self._num_ranks * self._num_accumulate,
+            batches_per_step=self._batches_per_step,
             generator=generator,
         )
         return [[[chosen[place] for place in batch] for batch in step] for step in plan]
 
     def _choose(self, generator: np.random.Generator) -> list[int]:
-        """Each example as often as its weight says; the fraction decides at random."""
+        """Each example as often as its weight says; the fraction decides at random.
+
+        Where chance chose fewer than a step has batches, the largest fractions are added.
+        """
         weights = np.asarray(self._corpus.weights)
         if np.all(weights == 1.0):
             return list(range(len(weights)))
-        times = np.floor(weights) + (generator.random(len(weights)) < weights % 1.0)
+        whole, fraction = np.floor(weights), weights % 1.0
+        added = generator.random(len(weights)) < fraction
+        missing = self._batches_per_step - int(whole.sum() + added.sum())
+        if missing > 0:
+            order = np.argsort(np.where(added, 0.0, -fraction), kind="stable")
+            added[order[:missing]] = True
+        times = whole + added
         return [int(example) for example in np.repeat(np.arange(len(weights)), times.astype(int))]

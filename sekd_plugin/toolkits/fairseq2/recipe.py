@@ -64,14 +64,16 @@ class TrainingRecipe(Recipe):
         template = PromptTemplate(config.dataset.template)
         student = load_model(context, TransformerLM, "model")
         check_vocabulary("model", student, tokenizer)
+        longest = {"student": student.max_seq_len}
         teacher = None
         if criterion.needs_teacher:
             teacher = load_model(context, CausalLM, "teacher")
             check_vocabulary("teacher", teacher, tokenizer, student=student)
+            longest["teacher"] = teacher.max_seq_len
 
         share_steps_over(criterion, context.gangs)
         distillation = Distillation(context.get_data_parallel_model(), teacher, criterion)
-        train = self._encode(config, "train", tokenizer, template)
+        train = self._encode(config, "train", tokenizer, template, longest)
         reader = CorpusReader(
             train,
             context.gangs,
@@ -80,7 +82,10 @@ class TrainingRecipe(Recipe):
             num_accumulate=config.trainer.grad_accumulation.num_batches,
             seed=config.common.seed if config.dataset.shuffle else None,
         )
-        units, readers = self._validation(context, config, distillation, tokenizer, template)
+        valid = None
+        if config.dataset.valid:
+            valid = self._encode(config, "valid", tokenizer, template, longest)
+        units, readers = self._validation(context, config, distillation, tokenizer, valid)
         trainer = context.create_trainer(
             DistillationTrainUnit(distillation), reader, units, readers
         )
@@ -99,6 +104,7 @@ class TrainingRecipe(Recipe):
         split: str,
         tokenizer: Tokenizer,
         template: PromptTemplate,
+        longest: dict[str, int],
     ) -> EncodedCorpus:
         files: list[CorpusFileSection] = getattr(config.dataset, split)
         training = split == "train"
@@ -109,6 +115,8 @@ class TrainingRecipe(Recipe):
             template=template,
             max_source_tokens=config.dataset.max_source_tokens if training else None,
             max_target_tokens=config.dataset.max_target_tokens if training else None,
+            model_tokens=longest,
+            drop_long=training,
             keep_text=not training,
         )
         dropped = ", ".join(f"{count} {reason}" for reason, count in corpus.dropped.items())
@@ -128,11 +136,10 @@ class TrainingRecipe(Recipe):
         config: TrainingConfig,
         distillation: Distillation,
         tokenizer: Tokenizer,
-        template: PromptTemplate,
+        corpus: EncodedCorpus | None,
     ) -> tuple[list[EvalUnit[SequenceBatch]], list[DataReader[SequenceBatch]]]:
-        if not config.dataset.valid:
+        if corpus is None:
             return [], []
-        corpus = self._encode(config, "valid", tokenizer, template)
 
         def reader() -> CorpusReader:
             return CorpusReader(
@@ -140,6 +147,7 @@ class TrainingRecipe(Recipe):
                 context.gangs,
                 batch_tokens=config.dataset.batch_tokens,
                 pad_index=padding_index(tokenizer),
+                key="dataset.valid",
             )
 
         units: list[EvalUnit[SequenceBatch]] = [
