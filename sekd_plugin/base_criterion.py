@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from sekd_plugin.checks import one_of
+from sekd_plugin.errors import ConfigError
 from sekd_plugin.kernels.fused import (
     ChunkBytes,
     ChunkDecide,
@@ -67,7 +68,6 @@ class Criterion(nn.Module, ABC):
         super().__init__()
         self.num_steps = 0
         self._observed: list[Tensor] = []
-        self._device = torch.device("cpu")
         self._kernel = "auto"
 
     @property
@@ -85,7 +85,10 @@ class Criterion(nn.Module, ABC):
     def distributions(
         self, student_logits: Tensor, teacher_logits: Tensor | None, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The target, a constant, and the student's log-probabilities, for rows ``[n, V]``."""
+        """The target, a constant, and the student's log-probabilities, for rows ``[n, V]``.
+
+        The two functions below take the pair as it is given here.
+        """
 
     @abstractmethod
     def self_question(self, log_target: Tensor, log_student: Tensor) -> Tensor:
@@ -151,7 +154,7 @@ class Criterion(nn.Module, ABC):
         if self.kernel == "reference":
 
             def decide_all(difficulty: Tensor) -> Tensor:
-                return self.threshold.decide_by_sentence(difficulty, rows.sentences)
+                return self._decide(difficulty, rows.sentences)
 
             found = define(self, student_logits, teacher, rows.targets, decide_all)
             return self._conclude(found.token_loss.sum(), [found], student_rows, teacher_rows)
@@ -241,14 +244,23 @@ class Criterion(nn.Module, ABC):
         vocabulary: int,
     ) -> ChunkDecide:
         """Which rows of a chunk are hard: by a known Γ, or by all rows' difficulties first."""
-        threshold, sentences = self.threshold, rows.sentences
-        if not threshold.needs_batch:
-            return lambda chunk: lambda d: threshold.decide_by_sentence(d, sentences[chunk])
+        sentences = rows.sentences
+        if not self.threshold.needs_batch:
+            return lambda chunk: lambda d: self._decide(d, sentences[chunk])
         chunks = row_chunks(rows.num_targets, vocabulary, self.chunk_bytes.logits_bytes)
         found = measure(kernel, student, teacher, rows.targets, chunks)
         difficulty = torch.cat(found) if found else sentences.new_zeros(0, dtype=torch.float32)
-        hard = threshold.decide_by_sentence(difficulty, sentences)
+        hard = self._decide(difficulty, sentences)
         return lambda chunk: lambda d: hard[chunk]
+
+    def _decide(self, difficulty: Tensor, sentences: Tensor) -> Tensor:
+        hard = self.threshold.decide_by_sentence(difficulty, sentences)
+        if hard.shape != difficulty.shape or hard.dtype != torch.bool:
+            raise ValueError(
+                f"{type(self.threshold).__name__}.decide returned {hard.dtype} of the shape "
+                f"{tuple(hard.shape)}; it must be bool of the shape {tuple(difficulty.shape)}"
+            )
+        return hard
 
     def _conclude(
         self, loss: Tensor, parts: list[RowLosses], student: RowsOf, teacher: TeacherLogits
@@ -259,9 +271,8 @@ class Criterion(nn.Module, ABC):
         hard = torch.cat([empty.bool(), *(part.hard for part in parts)])
         agreement = [part.agreement for part in parts if part.agreement is not None]
         self._check_finite(difficulty.isnan() | token_loss.isnan(), student, teacher)
-        if self.training:
+        if self.training and self.threshold.observes:
             self._observed.append(difficulty)
-            self._device = difficulty.device
         gamma = self.threshold.gamma
         return CriterionOutput(
             loss=loss,
@@ -324,13 +335,19 @@ class Criterion(nn.Module, ABC):
         ranks; schedules move by one. The difficulties are sorted first, so that what a threshold
         computes from them does not depend on how the step was cut up, to the last bit.
         """
-        observed = [difficulty.float() for difficulty in self._observed]
-        values = torch.cat(observed) if observed else torch.zeros(0, device=self._device)
-        if self.gather_over_ranks:
+        values = self._observations()
+        if self.gather_over_ranks and self.threshold.observes:
             values = gather_values(values, self.process_group)
-        self.threshold.step(values.sort().values)
+        self.threshold.step(values.sort().values.cpu())
         self._observed.clear()
         self.num_steps += 1
+
+    def _observations(self) -> Tensor:
+        """The open step's difficulties, in one piece: some may come from a checkpoint, on a CPU."""
+        if not self._observed:
+            return torch.zeros(0)
+        device = self._observed[-1].device
+        return torch.cat([difficulty.to(device, torch.float32) for difficulty in self._observed])
 
     def discard_step(self) -> None:
         """Forget the micro-batches seen since the last step: that step did not take place."""
@@ -340,16 +357,23 @@ class Criterion(nn.Module, ABC):
         """What a checkpoint holds: finished steps, the threshold's state, open observations."""
         return {
             "num_steps": self.num_steps,
+            "threshold_class": type(self.threshold).__name__,
             "threshold": self.threshold.state_dict(),
-            "observed": torch.cat(self._observed) if self._observed else None,
+            "observed": self._observations(),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`get_extra_state` gave."""
+        """Take back what :meth:`get_extra_state` gave.
+
+        Raises:
+            ConfigError: it is the state of another threshold.
+        """
+        ours, theirs = type(self.threshold).__name__, state["threshold_class"]
+        if theirs != ours:
+            raise ConfigError("threshold", f"the state is that of a {theirs}; here is a {ours}")
         self.num_steps = int(state["num_steps"])
         self.threshold.load_state_dict(state["threshold"])
-        observed = state["observed"]
-        self._observed = [] if observed is None else [observed]
+        self._observed = [state["observed"]] if state["observed"].numel() > 0 else []
 
 
 criteria: Registry[Criterion] = Registry(

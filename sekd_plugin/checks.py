@@ -27,7 +27,7 @@ def between(
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     if above and below:
-        return value
+        return float(value)
     left = f"{low:g} {'<' if open_low else '<='} " if low > -math.inf else ""
     right = f" {'<' if open_high else '<='} {high:g}" if high < math.inf else ""
     raise ConfigError(key, f"{value!r} is out of range; it must satisfy {left}{key}{right}")

@@ -13,12 +13,15 @@ def gather_values(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     Ranks may bring different numbers of values, or none.
 
     Args:
-        values: floats, on the device that the group communicates from.
+        values: floats, on any device; the result is on the device that the group works with.
         group: the ranks; None is every rank of ``torch.distributed``, or this process alone
             where that is not initialised.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size(group) == 1:
         return values
+    # NCCL moves what is on a GPU alone; what a checkpoint brought back is on the CPU.
+    on_gpu = dist.get_backend(group) == dist.Backend.NCCL
+    values = values.to(torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
     counts = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=values.device)
     dist.all_gather_into_tensor(counts, counts.new_tensor([values.numel()]), group=group)
     sizes = [int(count) for count in counts]

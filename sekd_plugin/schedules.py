@@ -62,8 +62,8 @@ class Schedule:
                 raise ConfigError(key, f"{value!r} is not a finite number")
             if shape == "exponential":
                 between(key, value, 0.0, open_low=True)
-        self.start = start
-        self.end = end
+        self.start = float(start)
+        self.end = float(end)
 
     def __call__(self, step: int) -> float:
         """The value after ``step`` finished optimizer steps."""
@@ -82,6 +82,20 @@ class Schedule:
 
     def __repr__(self) -> str:
         return f"Schedule({self.start}, {self.end}, {self.num_steps}, shape={self.shape!r})"
+
+
+class Constant:
+    """A value that never moves. A class, so that what holds one can be pickled."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __call__(self, step: int) -> float:
+        """The value."""
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"Constant({self.value})"
 
 
 Schedulable = float | Schedule
@@ -105,5 +119,4 @@ def constant_or_schedule(
     if isinstance(value, Schedule):
         value.check_between(key, low, high)
         return value
-    constant = between(key, value, low, high)
-    return lambda step: constant
+    return Constant(between(key, value, low, high))

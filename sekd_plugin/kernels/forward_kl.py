@@ -185,7 +185,8 @@ class ForwardKLRows(RowKernel):
         target.scatter_(-1, targets[rows, None], seen.gold_target[rows])
         if beta == 1.0:
             return seen.difficulty[rows], q.sub_(target)
-        ratio = target / torch.lerp(target, q, beta)
+        # Not torch.lerp: in fp32 it would take a β just below 1 for 1, and q̂ for a zero q.
+        ratio = target / torch.add(q * beta, target, alpha=1.0 - beta)
         loss = torch.xlogy(target, ratio).sum(-1)
         if bool(loss.isnan().any()):  # words that neither holds possible: 0 / 0
             ratio.nan_to_num_(nan=0.0)

@@ -106,7 +106,7 @@ def losses_of_hidden(
             states = hidden[outer]
             logits = linear(states, weight, bias)
             references = teacher(outer)
-            slope = torch.empty_like(logits) if learns else None
+            slope = torch.empty_like(logits, dtype=_kept_dtype(logits.dtype)) if learns else None
             for chunk in row_chunks(logits.shape[0], logits.shape[1], sizes.cache_bytes):
                 place = slice(outer.start + chunk.start, outer.start + chunk.stop)
                 found.append(
@@ -121,7 +121,7 @@ def losses_of_hidden(
             if slope is None:
                 continue
             if by_hidden is not None:
-                by_hidden[outer] = slope @ weight
+                by_hidden[outer] = _through(slope, weight)
             if by_weight is not None:
                 wide = by_weight.dtype
                 by_weight.addmm_(slope.t().to(wide), states.to(wide))
@@ -132,6 +132,19 @@ def losses_of_hidden(
     sources = _learning(hidden, weight, bias)
     loss: Tensor = _FromHidden.apply(*sources, run)  # type: ignore[no-untyped-call]
     return loss, found
+
+
+def _through(slope: Tensor, weight: Tensor) -> Tensor:
+    """The gradient by the hidden states, from that by the logits ``[r, V]``: ``[r, D]``.
+
+    Where it is wider than the weight (fp16), it is multiplied in the weight's dtype at a size that
+    fits it, by a power of two, which rounds nothing.
+    """
+    if slope.dtype == weight.dtype:
+        return slope @ weight
+    greatest = slope.abs().amax().clamp(min=torch.finfo(slope.dtype).tiny)
+    scale = torch.exp2(-torch.ceil(torch.log2(greatest)))
+    return ((slope * scale).to(weight.dtype) @ weight).to(slope.dtype) / scale
 
 
 def _learning(*sources: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -152,15 +165,17 @@ class _FromLogits(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, run: Callable[[Tensor, Tensor | None], Tensor]
     ) -> Tensor:
-        gradient = torch.empty_like(student) if ctx.needs_input_grad[0] else None
+        gradient = None
+        if ctx.needs_input_grad[0]:
+            gradient = torch.empty_like(student, dtype=_kept_dtype(student.dtype))
         loss = run(student.detach(), gradient)
-        ctx.gradient = gradient
+        ctx.gradient = None if gradient is None else _Handover(gradient, student.dtype)
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, None]:
-        return _scaled(ctx.gradient, upstream), None
+        return None if ctx.gradient is None else ctx.gradient.times(upstream), None
 
 
 class _FromHidden(torch.autograd.Function):
@@ -173,25 +188,33 @@ class _FromHidden(torch.autograd.Function):
         run: Callable[[Tensor, Tensor, Tensor | None, list[Tensor | None]], Tensor],
     ) -> Tensor:
         needed = ctx.needs_input_grad
+        sources = (hidden, weight, bias)
         gradients: list[Tensor | None] = [
-            torch.empty_like(hidden) if needed[0] else None,
+            torch.empty_like(hidden, dtype=_kept_dtype(hidden.dtype)) if needed[0] else None,
             _zeros_for_sum(weight) if needed[1] else None,
             _zeros_for_sum(bias) if needed[2] and bias is not None else None,
         ]
         detached = None if bias is None else bias.detach()
         loss = run(hidden.detach(), weight.detach(), detached, gradients)
-        ctx.gradients = gradients
-        ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
+        ctx.gradients = [
+            None if gradient is None or source is None else _Handover(gradient, source.dtype)
+            for gradient, source in zip(gradients, sources, strict=True)
+        ]
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        found = [
-            None if gradient is None else _scaled(gradient, upstream).to(dtype)  # type: ignore[union-attr]
-            for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
-        ]
+        found = [None if each is None else each.times(upstream) for each in ctx.gradients]
         return (*found, None)
+
+
+def _kept_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What a gradient is kept in until the backward pass multiplies it by the loss's scale.
+
+    fp16 has no room for a small gradient before it is scaled: that is what scaling is for.
+    """
+    return torch.float32 if dtype == torch.float16 else dtype
 
 
 def _zeros_for_sum(parameter: Tensor) -> Tensor:
@@ -199,10 +222,33 @@ def _zeros_for_sum(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
 
 
-def _scaled(gradient: Tensor | None, upstream: Tensor) -> Tensor | None:
-    """The saved gradient times the upstream one; the common factor 1 costs nothing.
+class _Handover:
+    """A gradient formed in the forward pass, to be handed on, times the upstream one.
 
-    The factor stays a Python number: rounded to bf16 first, it would shift every element alike.
+    The first backward pass with the factor 1 gets the very tensor, for a copy would double the
+    memory; autograd may then keep or change it. A later pass over a retained graph gets a copy,
+    or an error where the tensor has been changed meanwhile.
     """
-    factor = float(upstream)
-    return gradient if gradient is None or factor == 1.0 else gradient * factor
+
+    def __init__(self, gradient: Tensor, dtype: torch.dtype) -> None:
+        self._gradient = gradient
+        self._dtype = dtype
+        self._version: int | None = None
+
+    def times(self, upstream: Tensor) -> Tensor:
+        """The gradient times ``upstream``, a scalar, in the dtype of what it is the gradient of."""
+        if self._version is not None:
+            if self._gradient._version != self._version:
+                raise RuntimeError(
+                    "the gradient of this loss was handed on, and has been changed in place since; "
+                    "compute the loss again for another backward pass"
+                )
+            self._gradient, self._version = self._gradient.clone(), None
+        # A Python number: rounded to bf16 first, it would shift every element alike.
+        factor = float(upstream)
+        if factor != 1.0:
+            return (self._gradient * factor).to(self._dtype)
+        result = self._gradient.to(self._dtype)
+        if result is self._gradient:
+            self._version = result._version
+        return result

@@ -23,6 +23,10 @@ class Threshold(ABC):
     """Whether the decision needs all of the batch's difficulties first (two passes over the
     vocabulary), rather than a Γ known beforehand (one pass)."""
 
+    observes: bool = True
+    """Whether :meth:`step` reads the difficulties of the step; where it does not, they are neither
+    kept nor gathered over ranks, and it is given none."""
+
     @abstractmethod
     def decide(self, difficulty: Tensor) -> Tensor:
         """Say which tokens of a batch are hard.
@@ -53,7 +57,7 @@ class Threshold(ABC):
 
         Args:
             difficulty: the difficulties of every target token of the step, over all of its
-                micro-batches and ranks, sorted upwards, ``[N]``; N may be 0.
+                micro-batches and ranks, sorted upwards, ``[N]``, on the CPU; N may be 0.
         """
 
     def state_dict(self) -> dict[str, float | int | None]:

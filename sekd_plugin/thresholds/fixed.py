@@ -22,6 +22,8 @@ class FixedThreshold(KnownGamma):
     Source: arXiv 2412.15303.
     """
 
+    observes = False
+
     def __init__(self, gamma: float) -> None:
         self._gamma = between("gamma", gamma, 0.0)
 

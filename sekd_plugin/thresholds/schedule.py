@@ -33,6 +33,8 @@ class ScheduleThreshold(Threshold):
         quantity: what moves, ``gamma`` or ``ratio``.
     """
 
+    observes = False
+
     def __init__(
         self,
         start: float,

@@ -31,6 +31,8 @@ class TopKThreshold(Threshold):
         per: ``batch`` or ``sentence``.
     """
 
+    observes = False
+
     def __init__(
         self,
         k: int | None = None,
