@@ -63,6 +63,7 @@ CORE = [
 ]
 DEFINITION = ["tests/method/test_invariants.py", "-k", "equals_its_definition or rescale"]
 METHOD = [CORE, ["tests/method/test_gradients_by_hand.py"], DEFINITION]
+RANGES = "tests/thresholds/test_ranges_and_defaults.py"
 LAWS = "tests/testing/test_built_ins_keep_the_laws.py"
 # The tests of a module, in groups: those that are quick and notice most come first. The longest
 # beginning of a module's name decides.
@@ -88,11 +89,11 @@ TESTS: dict[str, list[list[str]]] = {
         [LAWS, "-k", "proxy"],
         DEFINITION,
     ],
-    "schedules": [["tests/thresholds/test_thresholds.py", "-k", "not ranks"], CORE],
+    "schedules": [[RANGES, "tests/thresholds/test_thresholds.py", "-k", "not ranks"], CORE],
     **{
         f"thresholds/{module}": [
             *([["tests/thresholds/test_target_ratio.py"]] if module == "target_ratio" else []),
-            ["tests/thresholds/test_thresholds.py", "-k", "not ranks"],
+            [RANGES, "tests/thresholds/test_thresholds.py", "-k", "not ranks"],
             CORE,
             ["tests/thresholds/test_cutting_a_step.py", "-k", "restart or validation or discarded"],
             [LAWS, "-k", f"({module} or top_k_marks) and not every"],
