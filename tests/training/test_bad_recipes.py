@@ -233,6 +233,30 @@ def test_logits_that_are_not_finite_stop_training_and_name_step_model_and_lines(
     assert {int(number) for number in last.rsplit("line ", 1)[1].split(", ")} == lines
 
 
+def test_an_infinite_loss_stops_training_before_the_student_learns_from_it(taught, monkeypatch):
+    (taught.folder / "boundless.py").write_text(
+        "import torch\n"
+        "from sekd_plugin import Divergence\n"
+        "class Boundless(Divergence):\n"
+        "    def forward(self, log_target, log_student):\n"
+        "        first = torch.arange(len(log_target)) == 0\n"
+        "        return log_student.exp().square().sum(-1).masked_fill(first, torch.inf)\n"
+    )
+    monkeypatch.syspath_prepend(taught.folder)
+
+    error = taught.train(
+        "run",
+        taught.teacher("teacher", 8),
+        KD,
+        "criterion.config.divergence=boundless:Boundless",
+        expect=3,
+    )
+
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("sekd train: step 1: the divergence of the student from the target is ")
+    assert "train.jsonl, line " in last
+
+
 def a_piece_of_some_lines(workshop):
     """A piece, and the lines whose prompt holds it: more than none, fewer than all."""
     recipe = yaml.safe_load(workshop.recipe.read_text())

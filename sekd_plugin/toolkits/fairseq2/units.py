@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from fairseq2.datasets import SequenceBatch
@@ -19,23 +19,17 @@ from torch.nn import Module
 from typing_extensions import override
 
 from sekd_plugin.base_criterion import Criterion
-from sekd_plugin.errors import SekdError
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.rows import TargetRows
 from sekd_plugin.toolkits.fairseq2.metrics import (
     CriterionState,
     Histogram,
+    NonFiniteStepError,
     add_criterion_metrics,
     finish_metric_values,
     update_criterion_metrics,
 )
 from sekd_plugin.toolkits.fairseq2.student import teacher_logits
-
-
-class NonFiniteStepError(SekdError):
-    """Training met logits that are not finite."""
-
-    exit_code: ClassVar[int] = 3
 
 
 class Distillation:
@@ -58,7 +52,7 @@ class Distillation:
         """The loss, a sum over target tokens, and all else that the criterion saw.
 
         Raises:
-            NonFiniteStepError: logits are not finite; it names step, model, files and lines.
+            NonFiniteStepError: logits or a loss are not finite; it names step, files and lines.
         """
         input_batch, target_batch = batch.as_auto_regressive()
         seqs, layout = input_batch.as_input()
@@ -78,22 +72,29 @@ class Distillation:
         try:
             loss = self._student(seqs, layout, rows_loss=rows_loss)
         except NonFiniteLogitsError as error:
-            raise self._explain(error, batch, rows) from None
-        return loss, outputs[-1]
+            problem = f"the {error.model}'s logits are not finite on"
+            raise self._stopped(problem, error.rows, batch, rows) from None
+        output = outputs[-1]
+        infinite = (~torch.isfinite(output.token_loss)).nonzero().squeeze(-1)
+        if infinite.numel() > 0:
+            # Its gradient is no number, and one such step would end the student.
+            problem = "the divergence of the student from the target is infinite on"
+            raise self._stopped(problem, infinite.tolist(), batch, rows)
+        return loss, output
 
-    def _explain(
-        self, error: NonFiniteLogitsError, batch: SequenceBatch, rows: TargetRows
+    def _stopped(
+        self, problem: str, places: Sequence[int], batch: SequenceBatch, rows: TargetRows
     ) -> NonFiniteStepError:
-        places = cast(Sequence[tuple[Path, int]], batch.example)
-        sentences = sorted({int(rows.sentences[row]) for row in error.rows})
+        """The error that names step, files and lines of the target rows ``places``."""
+        examples = cast(Sequence[tuple[Path, int]], batch.example)
         lines: dict[Path, list[str]] = {}
-        for sentence in sentences:
-            file, line = places[sentence]
+        for sentence in sorted({int(rows.sentences[row]) for row in places}):
+            file, line = examples[sentence]
             lines.setdefault(file, []).append(str(line))
         where = "; ".join(f"{file}, line {', '.join(found)}" for file, found in lines.items())
         return NonFiniteStepError(
-            f"step {self.step_nr}: the {error.model}'s logits are not finite on "
-            f"{len(error.rows)} of {error.num_targets} target tokens, in {where}"
+            f"step {self.step_nr}: {problem} {len(places)} of {rows.num_targets} target tokens, "
+            f"in {where}"
         )
 
 
@@ -129,7 +130,7 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
 
     @override
     def process_metric_values(self, values: MutableMapping[str, object]) -> None:
-        finish_metric_values(values)
+        finish_metric_values(values, self._distillation.step_nr)
 
 
 class DistillationEvalUnit(EvalUnit[SequenceBatch]):
@@ -163,7 +164,7 @@ class DistillationEvalUnit(EvalUnit[SequenceBatch]):
     @override
     def process_metric_values(self, values: MutableMapping[str, object]) -> None:
         counts = cast(Tensor, values.pop("difficulty_histogram")).tolist()
-        finish_metric_values(values)
+        finish_metric_values(values, self._step_nr)
         self._folder.mkdir(exist_ok=True)
         file = self._folder / f"step_{self._step_nr}.json"
         partial = file.with_suffix(".partial")
