@@ -61,6 +61,7 @@ CORE = [
     "-k",
     "not brings_in_torch",
 ]
+STEERING = "tests/thresholds/test_steering.py"
 DEFINITION = ["tests/method/test_invariants.py", "-k", "equals_its_definition or rescale"]
 METHOD = [CORE, ["tests/method/test_gradients_by_hand.py"], DEFINITION]
 RANGES = "tests/thresholds/test_ranges_and_defaults.py"
@@ -89,10 +90,22 @@ TESTS: dict[str, list[list[str]]] = {
         [LAWS, "-k", "proxy"],
         DEFINITION,
     ],
-    "schedules": [[RANGES, "tests/thresholds/test_thresholds.py", "-k", "not ranks"], CORE],
+    "base": [
+        CORE,
+        [STEERING, "-k", "differentiated"],
+        ["tests/method/test_gradients_by_hand.py", "tests/method/test_invariants.py"],
+    ],
+    "schedules": [
+        [RANGES, STEERING, "tests/thresholds/test_thresholds.py", "-k", "not ranks"],
+        CORE,
+    ],
     **{
         f"thresholds/{module}": [
-            *([["tests/thresholds/test_target_ratio.py"]] if module == "target_ratio" else []),
+            *(
+                [[STEERING], ["tests/thresholds/test_target_ratio.py"]]
+                if module == "target_ratio"
+                else []
+            ),
             [RANGES, "tests/thresholds/test_thresholds.py", "-k", "not ranks"],
             CORE,
             ["tests/thresholds/test_cutting_a_step.py", "-k", "restart or validation or discarded"],

@@ -8,11 +8,14 @@ from method_definition import method
 
 from sekd_plugin import (
     ConfigError,
+    Criterion,
     CrossEntropy,
     NonFiniteLogitsError,
+    Proxy,
     Schedule,
     SelfEvolutionKD,
     WordKD,
+    criteria,
 )
 from sekd_plugin.kernels.forward_kl import ForwardKLRows
 from sekd_plugin.kernels.row_kernel import DefinitionRows
@@ -231,3 +234,86 @@ def test_word_kd_is_the_method_without_a_hard_token():
 
 def test_a_schedule_says_what_it_is():
     assert repr(Schedule(1.0, 0.5, 4, "cosine")) == "Schedule(1.0, 0.5, 4, shape='cosine')"
+
+
+def test_the_baselines_are_made_from_a_recipe_like_the_method():
+    word_kd = criteria.create(
+        {"name": "word_kd", "config": {"divergence": {"name": "reverse_kl"}, "temperature": 2}},
+        "criterion",
+    )
+    assert type(word_kd) is WordKD and not word_kd.temperature_squared
+    assert type(word_kd.divergence) is type(SelfEvolutionKD(divergence="reverse_kl").divergence)
+    ready = criteria.create(
+        {"name": "word_kd", "config": {"divergence": word_kd.divergence}}, "criterion"
+    )
+    assert ready.divergence is word_kd.divergence
+    assert type(criteria.create("cross_entropy", "criterion")) is CrossEntropy
+
+
+@pytest.mark.parametrize("kernel", ["reference", "chunked"])
+def test_cross_entropy_and_its_gradient_are_the_textbooks(kernel):
+    student, _, targets = batch()
+    leaf = student.clone().requires_grad_(True)
+    criterion = CrossEntropy()
+    criterion.kernel = kernel
+    output = criterion(leaf, None, targets)
+    (gradient,) = torch.autograd.grad(output.loss, leaf)
+    probability = student.exp() / student.exp().sum(-1, keepdim=True)
+    gold = probability[torch.arange(5), targets]
+    torch.testing.assert_close(output.token_loss, -gold.log())
+    torch.testing.assert_close(output.difficulty, -gold.log())
+    expected = probability.clone()
+    expected[torch.arange(5), targets] -= 1.0
+    torch.testing.assert_close(gradient, expected)
+    assert not output.difficulty.requires_grad and not output.hard.any()
+
+
+def test_what_a_part_of_the_method_must_say_cannot_be_left_out():
+    class Silent(Proxy):
+        pass
+
+    with pytest.raises(TypeError, match="forward"):
+        Silent()
+    parts = {
+        name: getattr(SelfEvolutionKD, name)
+        for name in ("distributions", "self_question", "self_evolution")
+    }
+    for missing in parts:
+        rest = {name: part for name, part in parts.items() if name != missing}
+        with pytest.raises(TypeError, match=missing):
+            type("Partial", (Criterion,), rest)()
+    assert Criterion.needs_teacher and Criterion.gather_over_ranks
+
+
+@pytest.mark.parametrize("words", [3, 7])
+def test_from_hidden_states_sizes_are_those_of_the_projections(words):
+    torch.manual_seed(1)
+    hidden, weight = torch.randn(5, 2).double(), torch.randn(words, 2).double()
+    teacher_hidden, teacher_weight = torch.randn(5, 4).double(), torch.randn(words + 1, 4).double()
+    bias, targets = torch.randn(words + 1).double(), torch.full((5,), words - 1)
+    expected = SelfEvolutionKD()(
+        hidden @ weight.T, teacher_hidden @ teacher_weight.T + bias, targets
+    ).token_loss
+    for kernel in ("reference", "chunked"):
+        criterion = SelfEvolutionKD()
+        criterion.kernel = kernel
+        output = criterion.forward_linear(
+            hidden, weight, teacher_hidden, teacher_weight, targets, teacher_bias=bias
+        )
+        torch.testing.assert_close(output.token_loss, expected)
+        with pytest.raises(ValueError, match=f"outside the vocabulary of {words}"):
+            criterion.forward_linear(
+                hidden, weight, teacher_hidden, teacher_weight, targets + 1, teacher_bias=bias
+            )
+        with pytest.raises(ValueError, match="vocabulary"):
+            criterion.forward_linear(
+                hidden, weight, teacher_hidden, teacher_weight[: words - 1], targets
+            )
+        logits = teacher_hidden @ teacher_weight.T
+        for both in ({"teacher_hidden": teacher_hidden}, {"teacher_weight": teacher_weight}):
+            with pytest.raises(ValueError, match="not both"):
+                criterion.forward_linear(
+                    hidden, weight, targets=targets, teacher_logits=logits, **both
+                )
+            with pytest.raises(ValueError, match="the teacher is missing"):
+                criterion.forward_linear(hidden, weight, targets=targets, **both)
