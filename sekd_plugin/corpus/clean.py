@@ -17,9 +17,11 @@ def clean_text(text: str) -> str:
 def comparison_key(text: str) -> str:
     """What two texts have in common if they differ in case, spacing or typography only.
 
-    NFKC, then casefold, then NFKC again (casefolding can decompose), then white space folded.
+    Without what cannot be seen (category Cf, as soft hyphens are); NFKC, then casefold, then NFKC
+    again (casefolding can decompose), then white space folded.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    visible = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    folded = unicodedata.normalize("NFKC", visible).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 

@@ -42,6 +42,14 @@ def test_case_spacing_and_width_do_not_change_the_comparison_key(text: str) -> N
     assert {comparison_key(variant) for variant in variants} == {comparison_key(text)}
 
 
+def test_what_cannot_be_seen_does_not_change_the_comparison_key() -> None:
+    seen = "Öffne das Dokument jetzt"
+    hidden = "\ufeffÖff\u00adne das Do\u200bku\u2060ment \u200ejetzt"
+    assert comparison_key(hidden) == comparison_key(seen)
+    # A combining mark joins its letter though something invisible stands between them.
+    assert comparison_key("O\u200d\u0308ffne das Dokument jetzt") == comparison_key(seen)
+
+
 def test_different_words_have_different_comparison_keys() -> None:
     words = ["open", "opens", "o pen", "öpen", "open.", ""]
     assert len({comparison_key(word) for word in words}) == len(words)
