@@ -1,6 +1,7 @@
 """Each of a user's mistakes is one line that names the place, exit code 2, and leaves no trace."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 import sentencepiece
 import torch
 import yaml
+
+from sekd_plugin.toolkits.fairseq2.output_folder import discard_if_nothing_came
+from sekd_plugin.toolkits.fairseq2.redaction import EnvironmentFilter
 
 KD = "criterion.name=self_evolution_kd"
 
@@ -178,6 +182,27 @@ def test_a_folder_that_holds_other_files_is_left_alone(workshop):
     assert [path.name for path in (workshop.folder / "run").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize(
+    ("file", "stays"),
+    [
+        ("config.yaml", False),
+        ("logs/rank_0.log", False),
+        ("checkpoints/model.yaml", False),
+        ("checkpoints/step_2/model/a.pt", True),
+        ("difficulty/step_2.json", True),
+        ("notes.txt", True),
+    ],
+)
+def test_a_run_that_failed_at_start_leaves_no_folder_unless_it_holds_a_result(
+    tmp_path, file, stays
+):
+    run = tmp_path / "run"
+    (run / file).parent.mkdir(parents=True)
+    (run / file).write_text("")
+    discard_if_nothing_came(run)
+    assert run.exists() is stays
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_where_there_is_none_is_refused(workshop, monkeypatch):
     monkeypatch.setenv("FAIRSEQ2_DEVICE", "cuda")
@@ -208,6 +233,25 @@ def test_secrets_in_the_environment_stay_out_of_the_logs(workshop, monkeypatch):
         assert "hf_very_secret_value" not in text
         assert "correct horse" not in text
         assert "OMP_NUM_THREADS=1" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "shown"),
+    [
+        ("GIT_AUTHOR_NAME", True),
+        ("KEYBOARD", True),
+        ("PWD", True),
+        ("DB_PASS", False),
+        ("GPG_PASSPHRASE", False),
+        ("SENTRY_DSN", False),
+        ("aws_secret_access_key", False),
+    ],
+)
+def test_a_secret_is_known_by_a_whole_word_of_its_variables_name(monkeypatch, variable, shown):
+    monkeypatch.setenv(variable, "student")
+    record = logging.makeLogRecord({"msg": "Training the %s model.", "args": ("student",)})
+    assert EnvironmentFilter().filter(record)
+    assert record.getMessage() == f"Training the {'student' if shown else '***'} model."
 
 
 @pytest.mark.parametrize("broken", ["student", "teacher"])

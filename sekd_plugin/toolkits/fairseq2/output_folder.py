@@ -15,6 +15,9 @@ from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 _BEFORE_THE_RECORD = {"logs", "cache"}
 """What fairseq2 makes before it writes the configuration; another process may be that far."""
 
+_START = {Path("config.yaml"), Path("checkpoints/model.yaml")}
+"""What it writes before the first step."""
+
 
 def check_output_folder(folder: Path, config: TrainingConfig) -> None:
     """Check that ``folder`` is new, empty, or holds this very run, which then resumes.
@@ -41,9 +44,14 @@ def check_output_folder(folder: Path, config: TrainingConfig) -> None:
 
 
 def discard_if_nothing_came(folder: Path) -> None:
-    """Remove a folder that this run made and in which no checkpoint and no metric was written."""
-    if any(folder.glob("checkpoints/step_*")) or any(folder.glob("metrics/**/*.jsonl")):
-        return
+    """Remove a folder that this run made and in which it wrote nothing but its start.
+
+    The start is the configuration, the model's shape, and what was printed.
+    """
+    for path in folder.rglob("*"):
+        place = path.relative_to(folder)
+        if not path.is_dir() and place.parts[0] not in _BEFORE_THE_RECORD and place not in _START:
+            return
     shutil.rmtree(folder, ignore_errors=True)
 
 

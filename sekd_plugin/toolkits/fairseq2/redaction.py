@@ -10,7 +10,11 @@ _SHOWN = (
     "NCCL_", "NODE_RANK", "OMP_", "RANK", "ROLE_", "SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NODEID",
     "SLURM_NTASKS", "SLURM_PROCID", "TORCHELASTIC_", "TORCH_", "WORLD_SIZE",
 )  # fmt: skip
-_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "KEY", "AUTH")
+_SECRET_WORDS = {
+    "APIKEY", "AUTH", "AUTHORIZATION", "COOKIE", "CREDENTIAL", "CREDENTIALS", "DSN", "KEY", "KEYS",
+    "PASS", "PASSPHRASE", "PASSWD", "PASSWORD", "PASSWORDS", "SECRET", "SECRETS", "TOKEN", "TOKENS",
+}  # fmt: skip
+"""What a secret's variable has in its name, as a word between underscores."""
 
 
 class EnvironmentFilter(logging.Filter):
@@ -19,9 +23,7 @@ class EnvironmentFilter(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._secrets = [
-            value
-            for name, value in os.environ.items()
-            if len(value) >= 6 and any(word in name.upper() for word in _SECRET_WORDS)
+            value for name, value in os.environ.items() if len(value) >= 6 and _names_a_secret(name)
         ]
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -31,13 +33,17 @@ class EnvironmentFilter(logging.Filter):
             shown = [
                 f"{name}={value}"
                 for name, value in sorted(os.environ.items())
-                if name.startswith(_SHOWN) and not any(w in name.upper() for w in _SECRET_WORDS)
+                if name.startswith(_SHOWN) and not _names_a_secret(name)
             ]
             message = f"Environment Variables (those that steer training) - {', '.join(shown)}"
         for secret in self._secrets:
             message = message.replace(secret, "***")
         record.msg, record.args = message, None
         return True
+
+
+def _names_a_secret(name: str) -> bool:
+    return not _SECRET_WORDS.isdisjoint(name.upper().split("_"))
 
 
 def redact_logs() -> None:
