@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from fairseq2.datasets import SequenceBatch
@@ -19,7 +19,9 @@ from torcheval.metrics import Metric
 from typing_extensions import override
 
 from sekd_plugin.base_criterion import Criterion
+from sekd_plugin.errors import SekdError
 from sekd_plugin.output import CriterionOutput
+from sekd_plugin.thresholds import FixedThreshold, Threshold
 
 PERCENTILES = (50, 90, 99)
 
@@ -46,8 +48,14 @@ def register_descriptors(container: DependencyContainer) -> None:
         container.collection.register_instance(MetricDescriptor, descriptor)
 
 
-class WeightedMean(Metric[Tensor]):
-    """Σ w·x / Σ w over micro-batches, steps and ranks, in float64; NaN where Σ w is zero."""
+class NonFiniteStepError(SekdError):
+    """Training met numbers that are not finite."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class WeightedMean(Metric[Tensor | None]):
+    """Σ w·x / Σ w over micro-batches, steps and ranks, in float64; None where Σ w is zero."""
 
     def __init__(self, *, device: torch.device | None = None) -> None:
         super().__init__(device=device)
@@ -66,9 +74,9 @@ class WeightedMean(Metric[Tensor]):
 
     @override
     @torch.inference_mode()
-    def compute(self) -> Tensor:
-        """The mean."""
-        return self.total / self.weight
+    def compute(self) -> Tensor | None:
+        """The mean, or None where nothing was measured."""
+        return self.total / self.weight if bool(self.weight > 0.0) else None
 
     @override
     @torch.inference_mode()
@@ -79,8 +87,8 @@ class WeightedMean(Metric[Tensor]):
         return self
 
 
-class Latest(Metric[Tensor]):
-    """The value of the latest update; over ranks, the mean of theirs; NaN without one."""
+class Latest(Metric[Tensor | None]):
+    """The value of the latest update; over ranks, the mean of theirs; None without one."""
 
     def __init__(self, *, device: torch.device | None = None) -> None:
         super().__init__(device=device)
@@ -96,9 +104,9 @@ class Latest(Metric[Tensor]):
 
     @override
     @torch.inference_mode()
-    def compute(self) -> Tensor:
-        """The value."""
-        return self.value
+    def compute(self) -> Tensor | None:
+        """The value, or None where there was none."""
+        return None if bool(self.value.isnan()) else self.value
 
     @override
     @torch.inference_mode()
@@ -187,24 +195,26 @@ class Histogram(Metric[Tensor]):
         return self
 
 
-class CriterionState(Metric[float]):
+class CriterionState(Metric[None]):
     """Carries the criterion's state in the checkpoint: fairseq2 saves metrics, not units.
 
     It has nothing to report and never resets. A rolled-back fp16 step replaces metrics by
-    copies; a copy of this one carries the same criterion.
+    copies; a copy of this one carries the same criterion. When metrics are gathered over ranks to
+    be reported, it has nothing to send.
     """
 
     def __init__(self, criterion: Criterion, *, device: torch.device | None = None) -> None:
         super().__init__(device=device)
         self._criterion = criterion
+        self._is_gathered = False
 
     @override
     def update(self, *_: Any, **__: Any) -> Self:
         return self
 
     @override
-    def compute(self) -> float:
-        return math.nan
+    def compute(self) -> None:
+        return None
 
     @override
     def merge_state(self, metrics: Iterable[Self]) -> Self:
@@ -215,12 +225,15 @@ class CriterionState(Metric[float]):
         return self
 
     @override
-    def to(self, device: str | torch.device, *_: Any, **__: Any) -> Self:
-        return self
+    def _prepare_for_merge_state(self) -> None:
+        self._is_gathered = True  # torcheval takes the state of every metric next
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """The state as two tensors, numbers in JSON: torcheval passes states between ranks."""
+        """The state as two tensors, numbers in JSON; next to nothing where it is gathered."""
+        if self._is_gathered:
+            self._is_gathered = False
+            return {"numbers": torch.zeros((), device=self.device)}
         state = self._criterion.get_extra_state()
         observed = state.pop("observed")
         return {
@@ -235,7 +248,7 @@ class CriterionState(Metric[float]):
         self._criterion.set_extra_state(state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CriterionState:
-        return CriterionState(self._criterion)
+        return CriterionState(self._criterion, device=self.device)
 
 
 _MEANS = (
@@ -248,6 +261,8 @@ _MEANS = (
     "agreement",
 )
 
+_MUST_BE_FINITE = ("loss", "loss_hard", "loss_easy", "grad_norm")
+
 _ABSENT_UNLESS_FINITE = {*_MEANS, "gamma", "beta"} | {f"difficulty_p{p}" for p in PERCENTILES}
 
 
@@ -257,6 +272,7 @@ def add_criterion_metrics(bag: MetricBag) -> None:
         bag.add(name, WeightedMean())
     bag.add("difficulty_percentiles", Quantiles())
     bag.add("gamma", Latest())
+    bag.add("implied_gamma", WeightedMean())
     bag.add("beta", Latest())
     add_seq_batch_metrics(bag)
 
@@ -281,23 +297,46 @@ def update_criterion_metrics(
     for name, (total, weight) in sums.items():
         bag.get(name, WeightedMean).update(total, weight)
     bag.get("difficulty_percentiles", Quantiles).update(output.difficulty)
-    bag.get("gamma", Latest).update(output.gamma)
+    if not criterion.threshold.needs_batch:
+        bag.get("gamma", Latest).update(output.gamma)
+    elif math.isfinite(output.gamma):
+        bag.get("implied_gamma", WeightedMean).update(output.gamma * n, n)
     beta = getattr(criterion, "beta", None)
-    if beta is not None:
+    if beta is not None and _can_be_hard(criterion.threshold):
         bag.get("beta", Latest).update(beta)
     update_seq_batch_metrics(bag, batch)
 
 
-def finish_metric_values(values: MutableMapping[str, object]) -> None:
+def _can_be_hard(threshold: Threshold) -> bool:
+    return not isinstance(threshold, FixedThreshold) or math.isfinite(threshold.gamma)
+
+
+def finish_metric_values(values: MutableMapping[str, object], step_nr: int) -> None:
     """Name the percentiles, and leave out what was not measured rather than report a zero.
 
-    Γ is infinite while every token is easy; JSON knows no infinity, so it is left out as well.
+    Γ is infinite while every token is easy, and so may a difficulty be; JSON knows no infinity,
+    so they are left out as well.
+
+    Raises:
+        NonFiniteStepError: a loss or the gradient's norm is not finite.
     """
+    for name in _MUST_BE_FINITE:
+        value = values.get(name)
+        if value is not None and not math.isfinite(float(cast("float", value))):
+            raise NonFiniteStepError(
+                f"step {step_nr}: the reported {name} is {float(cast('float', value))}, which is "
+                "not finite; training cannot go on from here"
+            )
+    implied = values.pop("implied_gamma")
+    if implied is not None:
+        values["gamma"] = implied
     percentiles = values.pop("difficulty_percentiles")
     if isinstance(percentiles, Tensor):
         for percentile, value in zip(PERCENTILES, percentiles.tolist(), strict=True):
             values[f"difficulty_p{percentile}"] = value
     values.pop("criterion", None)
     for name, value in list(values.items()):
-        if name in _ABSENT_UNLESS_FINITE and not math.isfinite(float(cast("float", value))):
+        if name in _ABSENT_UNLESS_FINITE and (
+            value is None or not math.isfinite(float(cast("float", value)))
+        ):
             del values[name]
