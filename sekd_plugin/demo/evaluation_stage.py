@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from sekd_plugin.demo.layout import Layout
 from sekd_plugin.demo.recipe import DemoRecipe
+from sekd_plugin.demo.record import read_record, write_whole
 from sekd_plugin.demo.settings import DemoSettings
 from sekd_plugin.demo.stage import Stage, State
 
@@ -27,7 +29,8 @@ def evaluation_stage(
 ) -> Stage:
     """``sekd evaluate`` of every training, once against each baseline.
 
-    The test set is translated once; the further comparisons use the kept translations.
+    The test set is translated once; the further comparisons use the kept translations, and so
+    does a later sitting, unless what they are made from has changed.
     """
     systems = [
         word
@@ -54,6 +57,27 @@ def evaluation_stage(
         for baseline in settings.baselines
     )
 
+    made_from = {
+        "systems": {training.name: training.num_steps for training in trainings},
+        "baselines": list(settings.baselines),
+        "beam_size": settings.beam_size,
+    }
+    needs = ("prepare", *(training.name for training in trainings))
+    results = tuple(scores_file(layout, baseline) for baseline in settings.baselines)
+
+    def make_room() -> None:
+        records = {name: read_record(layout.record(name)) for name in needs}
+        origin = json.dumps(
+            [made_from, {name: record and record.finished for name, record in records.items()}]
+        )
+        mark = layout.evaluation / "made_from.json"
+        if mark.is_file() and mark.read_text(encoding="utf-8") == origin:
+            for file in results:
+                file.unlink(missing_ok=True)
+            return
+        shutil.rmtree(layout.evaluation, ignore_errors=True)
+        write_whole(mark, origin)
+
     def state() -> State | None:
         folder = translations_folder(layout)
         done = sum((folder / f"{training.name}.txt").is_file() for training in trainings)
@@ -61,17 +85,13 @@ def evaluation_stage(
 
     return Stage(
         name="evaluate",
-        action=lambda: shutil.rmtree(layout.evaluation, ignore_errors=True),
+        action=make_room,
         commands=commands,
         folder=layout.evaluation,
-        made_from={
-            "systems": {training.name: training.num_steps for training in trainings},
-            "baselines": list(settings.baselines),
-            "beam_size": settings.beam_size,
-        },
-        needs=("prepare", *(training.name for training in trainings)),
+        made_from=made_from,
+        needs=needs,
         redo=True,
-        results=tuple(scores_file(layout, baseline) for baseline in settings.baselines),
+        results=results,
         state=state,
         expected_seconds=settings.expected_seconds.get("evaluate", 0.0),
     )

@@ -270,6 +270,22 @@ def test_translations_are_kept_beside_the_results(trained, shared_folder):
     assert json.loads(results.read_text()) == written
 
 
+def test_a_record_without_its_translations_is_what_an_interrupted_run_left(trained, shared_folder):
+    kept = trained.folder / "kept"
+    command = (
+        "evaluate", shared_folder / "valid.jsonl", "--system", f"run={trained.folder / 'run'}",
+        "--translations", kept,
+    )  # fmt: skip
+    first = sekd(trained, *command)
+    translations = (kept / "run.txt").read_text()
+    (kept / "run.txt").unlink()
+    (kept / "run.json").write_text("{}")
+
+    assert sekd(trained, *command) == first
+    assert (kept / "run.txt").read_text() == translations
+    assert len(json.loads((kept / "run.json").read_text())["weights"]) == 64
+
+
 @pytest.mark.parametrize("change", ["search", "sentences", "prompt", "vocabulary", "record"])
 def test_kept_translations_are_not_used_where_something_changed(trained, shared_folder, change):
     run = trained.folder / "run"

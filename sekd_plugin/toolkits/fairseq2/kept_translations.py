@@ -46,14 +46,15 @@ def translate_or_reuse(
 ) -> list[str]:
     """Translate and keep the result in ``folder``, or read what was kept there.
 
-    ``NAME.txt`` holds a translation a line, ``NAME.json`` its :func:`origin`.
+    ``NAME.txt`` holds a translation a line, ``NAME.json`` its :func:`origin`. The latter is
+    written first; where it stands alone, a run was interrupted, and this one begins anew.
 
     Raises:
         SekdError: the folder holds another model's, or other sentences' translations by that name.
     """
     kept, record = folder / f"{name}.txt", folder / f"{name}.json"
     made_from = origin(translator, sources, options)
-    if kept.exists() or record.exists():
+    if kept.exists():
         lines = _read(kept, record, made_from)
         if lines is None or len(lines) != len(sources):
             raise SekdError(
@@ -62,8 +63,9 @@ def translate_or_reuse(
             )
         return lines
     translations = translator.translate(sources, options, progress)
-    write_new_file(kept, "".join(f"{line}\n" for line in translations))
+    record.unlink(missing_ok=True)
     write_new_file(record, json.dumps(made_from, indent=2) + "\n")
+    write_new_file(kept, "".join(f"{line}\n" for line in translations))
     return translations
 
 
