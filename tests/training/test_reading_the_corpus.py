@@ -184,14 +184,14 @@ def test_a_corpus_too_small_for_one_step_is_refused(workshop):
         "run", f"dataset.train=[{{path: {train}, weight: 0.001}}]", "dataset.valid=[]", expect=2
     )
     assert error.splitlines()[-1] == (
-        "sekd train: dataset.train: an epoch has 0.12 sentences (each counted by its weight), "
-        "fewer than the 1 batches of a step (ranks × trainer.grad_accumulation.num_batches)"
+        "sekd train: dataset.train: sentences times their weights are 0.12; a step needs 1 or more "
+        "(ranks × trainer.grad_accumulation.num_batches)"
     )
     assert not (workshop.folder / "run").exists()
 
 
 def test_a_validation_set_smaller_than_the_number_of_ranks_is_refused():
-    with pytest.raises(ConfigError, match=r"dataset.valid: .* 1 sentences .* 2 batches"):
+    with pytest.raises(ConfigError, match=r"dataset.valid: sentences .* 1; a step needs 2"):
         CorpusReader(corpus_of([4]), gangs(1, 2), batch_tokens=8, pad_index=0, key="dataset.valid")
 
 

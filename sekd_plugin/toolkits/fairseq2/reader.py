@@ -68,9 +68,8 @@ class CorpusReader(DataReader[SequenceBatch]):
         if sentences < self._batches_per_step:
             raise ConfigError(
                 key,
-                f"an epoch has {sentences:g} sentences (each counted by its weight), fewer than "
-                f"the {self._batches_per_step} batches of a step "
-                "(ranks × trainer.grad_accumulation.num_batches)",
+                f"sentences times their weights are {sentences:g}; a step needs "
+                f"{self._batches_per_step} or more (ranks × trainer.grad_accumulation.num_batches)",
             )
 
     @override
