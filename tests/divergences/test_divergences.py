@@ -311,6 +311,7 @@ def test_rounding_does_not_move_the_gold_word_out_of_a_head_of_one_half():
         (("skew_forward_kl", {"skew": 0.0}), ["config.skew: 0 ", "'forward_kl'"]),
         (("skew_forward_kl", {"skew": 1.0}), ["config.skew: 1 ", "0 < skew < 1"]),
         (("skew_forward_kl", {"skew": -0.1}), ["config.skew: -0.1", "0 < skew < 1"]),
+        (("skew_forward_kl", {"skew": 1.5}), ["config.skew: 1.5", "0 < skew < 1"]),
         (("skew_reverse_kl", {"skew": 0}), ["config.skew: 0 ", "'reverse_kl'"]),
         (("skew_reverse_kl", {"skew": math.nan}), ["config.skew: nan"]),
         (("symmetric_kl", {"forward_weight": 0.0}), ["config.forward_weight: 0", "'reverse_kl'"]),
@@ -422,3 +423,16 @@ def test_a_divergence_without_a_formula_cannot_be_made():
     with pytest.raises(TypeError, match="forward"):
         Empty()
     assert not Divergence.infinite_on_zero_target
+
+
+def test_a_head_that_misses_its_mass_by_rounding_alone_is_not_widened_by_a_word():
+    target = torch.tensor([[0.5 - 1e-8, 0.3 + 1e-8, 0.2]], dtype=torch.float64)
+    student = torch.tensor([[0.2, 0.2, 0.6]], dtype=torch.float64)
+    # The gold word alone is the head: its share of the gaps 0.3, 0.1 and 0.4.
+    share = 0.3 / 0.8
+    forward, reverse = kl(target[0], student[0]), kl(student[0], target[0])
+    found = AdaptiveKL(head_mass=0.5)(target.log(), student.log())
+    assert float(found) == pytest.approx(float(share * forward + (1 - share) * reverse), rel=1e-6)
+    wider = AdaptiveKL(head_mass=0.5 + 1e-4)(target.log(), student.log())
+    share = 0.4 / 0.8
+    assert float(wider) == pytest.approx(float(share * forward + (1 - share) * reverse), rel=1e-6)
