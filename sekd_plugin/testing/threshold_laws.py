@@ -50,6 +50,7 @@ def check_threshold(
     - ``inputs are left unchanged``;
     - ``no gradient leaks``: neither the decision, Γ nor what the threshold keeps has one;
     - ``an empty step is harmless``: Γ is a number after it;
+    - ``observes is true``: with ``observes = False`` the difficulties of a step change nothing;
     - ``no easy token is harder than a hard one``;
     - ``hard means above Γ``, where Γ is known: a token at Γ is easy;
     - ``raising Γ adds no hard token``, where Γ is known;
@@ -155,7 +156,8 @@ def _after(make: Make, steps: Sequence[Step]) -> Threshold:
     for step in steps:
         for micro_batch in step:
             threshold.decide(tensor(micro_batch))
-        threshold.step(tensor(sorted(chain.from_iterable(step))))
+        difficulty = sorted(chain.from_iterable(step)) if threshold.observes else ()
+        threshold.step(tensor(difficulty))
     return threshold
 
 
@@ -433,6 +435,26 @@ def _empty_step(make: Make, stream: Stream) -> None:
     expect(threshold.decide(tensor(())).numel() == 0, got="a decision", expected="none")
 
 
+def _observes(make: Make, stream: Stream) -> None:
+    told, untold = make(), make()
+    if told.observes:
+        return
+    for step in stream.steps:
+        told.step(tensor(sorted(chain.from_iterable(step))))
+        untold.step(tensor(()))
+        expect(
+            told.gamma == untold.gamma,
+            got=f"Γ = {told.gamma} after a step with difficulties",
+            expected=f"Γ = {untold.gamma}, as without, for observes = False",
+        )
+    hard, expected = _hard(told, stream.probe), _hard(untold, stream.probe)
+    expect(
+        hard == expected,
+        got=f"{hard} after steps with difficulties",
+        expected=f"{expected}, as without, for observes = False",
+    )
+
+
 def _not_contagious(make: Make, stream: Stream) -> None:
     calm, struck = _after(make, stream.steps), _after(make, stream.steps)
     values = sorted(value for value in stream.probe if math.isfinite(value))
@@ -474,6 +496,7 @@ LAWS: tuple[Law[Threshold], ...] = (
     Law(name="inputs are left unchanged", examples=streams(), check=_unchanged),
     Law(name="no gradient leaks", examples=streams(), check=_no_gradient),
     Law(name="an empty step is harmless", examples=streams(), check=_empty_step),
+    Law(name="observes is true", examples=streams(), check=_observes),
     Law(name="no easy token is harder than a hard one", examples=streams(), check=_a_cut),
     Law(name="hard means above Γ", examples=streams(), check=_above_gamma),
     Law(

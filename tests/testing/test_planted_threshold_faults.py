@@ -61,6 +61,10 @@ class AtGammaIsHard(FollowsTheMean):
         return difficulty >= self.gamma
 
 
+class SaysItDoesNotObserve(FollowsTheMean):
+    observes = False
+
+
 class EasyAndHardSwapped(FollowsTheMean):
     def decide(self, difficulty):
         return difficulty < self.gamma
@@ -222,6 +226,7 @@ FAULTS = [
     Fault(OneMoreUnderTies, "the declared count", lambda n: min(n, 2), ("ties add no hard token",)),
     Fault(FewerUnderTies, "the declared count", lambda n: min(n, 2)),
     Fault(AtGammaIsHard, "hard means above Γ"),
+    Fault(SaysItDoesNotObserve, "observes is true"),
     Fault(EasyAndHardSwapped, "no easy token is harder than a hard one"),
     Fault(GammaTurnedOver, "hard means above Γ"),
     Fault(GammaTurnedOver, "raising Γ adds no hard token", None, ("hard means above Γ",)),
