@@ -198,3 +198,42 @@ def test_a_cosine_is_half_way_in_the_middle_and_slow_at_both_ends(low_end):
     first, middle = curve(1) - curve(0), curve(51) - curve(50)
     assert abs(first) < abs(middle) / 30
     assert curve(25) + curve(75) == pytest.approx(1.0)
+
+
+def test_only_what_learns_from_a_step_has_its_difficulties_kept():
+    torch.manual_seed(0)
+    batch = torch.randn(6, 4), torch.randn(6, 4), torch.randint(0, 4, (6,))
+    for threshold, learns in (
+        (FixedThreshold(1.0), False),
+        (ScheduleThreshold(2.0, 1.0, 4), False),
+        (TopKThreshold(k=2), False),
+        (DynamicThreshold(), True),
+        (TargetRatioThreshold(), True),
+    ):
+        criterion = SelfEvolutionKD(threshold=threshold)
+        criterion(*batch)
+        kept = criterion.state_dict()["_extra_state"]["observed"]
+        assert kept.numel() == (6 if learns else 0), threshold
+        criterion.step()
+        assert criterion.state_dict()["_extra_state"]["observed"].numel() == 0
+
+
+def test_a_number_or_a_share_of_tokens_is_given_and_not_both():
+    for settings, key, words in (
+        ({}, "k", "neither was"),
+        ({"k": 1, "ratio": 0.5}, "ratio", "both were"),
+        ({"k": 0, "ratio": 0.0}, "ratio", "both were"),
+    ):
+        with pytest.raises(ConfigError, match=words) as error:
+            TopKThreshold(**settings)
+        assert error.value.key == key
+
+
+@pytest.mark.parametrize("n", [1, 5, 40, 3000])
+def test_ties_go_to_the_earlier_position_however_many_there_are(n):
+    values = torch.ones(n)
+    values[::3] = 2.0
+    for k in (0, 1, n // 2, n):
+        hard = TopKThreshold(k=k).decide(values).tolist()
+        ranking = sorted(range(n), key=lambda place: (-float(values[place]), place))
+        assert hard == [place in set(ranking[:k]) for place in range(n)]
