@@ -19,6 +19,7 @@ from sekd_plugin import (
 )
 from sekd_plugin.kernels.forward_kl import ForwardKLRows
 from sekd_plugin.kernels.row_kernel import DefinitionRows
+from sekd_plugin.schedules import constant_or_schedule
 
 ALL_HARD = {"name": "top_k", "config": {"ratio": 1.0}}
 
@@ -195,13 +196,14 @@ def test_a_row_whose_words_are_all_ruled_out_is_no_distribution():
     assert error.value.model == "student" and error.value.rows == [2]
 
 
-def test_a_difficulty_that_is_nan_on_finite_logits_is_the_divergences_fault():
+@pytest.mark.parametrize("teacher_weight", [0.5, 0.0])
+def test_a_difficulty_that_is_nan_on_finite_logits_is_the_divergences_fault(teacher_weight):
     class Undefined(type(SelfEvolutionKD().divergence)):
         def forward(self, log_target, log_student):
             return super().forward(log_target, log_student) * math.nan
 
     with pytest.raises(ValueError, match="the divergence returned NaN on finite logits"):
-        SelfEvolutionKD(divergence=Undefined())(*batch())
+        SelfEvolutionKD(teacher_weight=teacher_weight, divergence=Undefined())(*batch())
 
 
 def test_ranks_that_share_their_data_do_not_gather():
@@ -232,7 +234,8 @@ def test_word_kd_is_the_method_without_a_hard_token():
     assert WordKD().teacher_weight == 0.5 and WordKD().temperature == 1.0
 
 
-def test_a_schedule_says_what_it_is():
+def test_a_schedule_and_a_constant_say_what_they_are():
+    assert repr(constant_or_schedule("beta", 0.5, 0.0, 1.0)) == "Constant(0.5)"
     assert repr(Schedule(1.0, 0.5, 4, "cosine")) == "Schedule(1.0, 0.5, 4, shape='cosine')"
 
 
