@@ -14,6 +14,7 @@ from sekd_plugin import (
     Proxy,
     Schedule,
     SelfEvolutionKD,
+    Threshold,
     WordKD,
     criteria,
 )
@@ -320,3 +321,53 @@ def test_from_hidden_states_sizes_are_those_of_the_projections(words):
                 )
             with pytest.raises(ValueError, match="the teacher is missing"):
                 criterion.forward_linear(hidden, weight, targets=targets, **both)
+
+
+def test_every_row_that_is_not_finite_is_named():
+    for model in ("student", "teacher"):
+        student, teacher, targets = batch()
+        broken = {"student": student, "teacher": teacher}[model]
+        broken[1, 0], broken[3, 2], broken[4, 5] = math.nan, math.inf, math.nan
+        with pytest.raises(NonFiniteLogitsError) as error:
+            SelfEvolutionKD()(student, teacher, targets)
+        assert error.value.model == model and error.value.rows == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda difficulty: (difficulty > 0.1)[1:],
+        lambda difficulty: torch.cat([difficulty, difficulty]) > 0.1,
+        lambda difficulty: (difficulty > 0.1).unsqueeze(-1),
+        lambda difficulty: (difficulty > 0.1).long(),
+    ],
+)
+@pytest.mark.parametrize("kernel", ["reference", "chunked"])
+@pytest.mark.parametrize("needs_batch", [False, True])
+def test_a_decision_that_is_not_one_bool_a_token_is_refused(wrong, kernel, needs_batch):
+    class Odd(Threshold):
+        def decide(self, difficulty):
+            return wrong(difficulty)
+
+    threshold = Odd()
+    threshold.needs_batch = needs_batch
+    criterion = SelfEvolutionKD(threshold=threshold)
+    criterion.kernel = kernel
+    with pytest.raises(ValueError, match=r"Odd\.decide returned .* must be bool of the shape"):
+        criterion(*batch())
+
+
+def test_a_state_goes_to_its_own_kind_of_threshold_alone():
+    first, second = SelfEvolutionKD(), SelfEvolutionKD()
+    first(*batch())
+    first.step()
+    second.load_state_dict(first.state_dict())
+    assert second.threshold.gamma == first.threshold.gamma < math.inf
+    with pytest.raises(ConfigError, match="DynamicThreshold; here is a TopKThreshold"):
+        SelfEvolutionKD(threshold=ALL_HARD).load_state_dict(first.state_dict())
+
+
+def test_a_vocabulary_is_the_last_dimension_however_few_the_rows():
+    student, teacher, targets = batch(rows=1, words=6)
+    output = SelfEvolutionKD()(student, torch.cat([teacher, teacher], -1), targets)
+    torch.testing.assert_close(output.loss, SelfEvolutionKD()(student, teacher, targets).loss)
