@@ -47,6 +47,15 @@ def test_a_value_is_found_on_the_lines_between_the_values_and_gamma(values, halv
     assert found == pytest.approx(value_with_share_above(values, gamma, share), abs=1e-9)
 
 
+@pytest.mark.parametrize("gamma", [None, 2.5])
+def test_a_share_beyond_none_or_all_is_taken_as_that(gamma):
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float64)
+    for share in (-5.0, -1.0, -0.25, 0.0):
+        assert _value_at(values, gamma, 3, share) == 5.0
+    for share in (1.0, 1.25, 2.0, 5.0):
+        assert _value_at(values, gamma, 3, share) == 1.0
+
+
 def follow(steps, ratio, momentum):
     """Γ after each step, by the formula in the documentation."""
     gamma, trim, seen = math.inf, 0.0, []
