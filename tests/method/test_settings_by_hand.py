@@ -363,8 +363,25 @@ def test_a_state_goes_to_its_own_kind_of_threshold_alone():
     first.step()
     second.load_state_dict(first.state_dict())
     assert second.threshold.gamma == first.threshold.gamma < math.inf
+    other = SelfEvolutionKD(threshold=ALL_HARD)
     with pytest.raises(ConfigError, match="DynamicThreshold; here is a TopKThreshold"):
-        SelfEvolutionKD(threshold=ALL_HARD).load_state_dict(first.state_dict())
+        other.load_state_dict(first.state_dict())
+    with pytest.raises(ConfigError, match="TopKThreshold; here is a DynamicThreshold"):
+        first.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2])
+def test_the_open_step_goes_on_after_loading_with_what_it_had_seen(seen):
+    student, teacher, targets = batch()
+    first, second = SelfEvolutionKD(), SelfEvolutionKD()
+    first(student[:seen], teacher[:seen], targets[:seen])
+    second.load_state_dict(first.state_dict())
+    for criterion in (first, second):
+        criterion(student[seen:4], teacher[seen:4], targets[seen:4])
+        criterion.step()
+    whole = SelfEvolutionKD()(student[:4], teacher[:4], targets[:4]).difficulty
+    assert first.threshold.gamma == second.threshold.gamma
+    assert second.threshold.gamma == pytest.approx(float(whole.mean()), rel=1e-6)
 
 
 def test_a_vocabulary_is_the_last_dimension_however_few_the_rows():
