@@ -94,6 +94,7 @@ TESTS: dict[str, list[list[str]]] = {
         CORE,
         [STEERING, "-k", "differentiated"],
         ["tests/method/test_gradients_by_hand.py", "tests/method/test_invariants.py"],
+        ["tests/thresholds/test_cutting_a_step.py", "-k", "two_ranks"],
     ],
     "schedules": [
         [RANGES, STEERING, "tests/thresholds/test_thresholds.py", "-k", "not ranks"],

@@ -16,8 +16,10 @@ from sekd_plugin import (
     SelfEvolutionKD,
     Threshold,
     WordKD,
+    base_criterion,
     criteria,
 )
+from sekd_plugin.kernels import fused
 from sekd_plugin.kernels.forward_kl import ForwardKLRows
 from sekd_plugin.kernels.row_kernel import DefinitionRows
 from sekd_plugin.schedules import constant_or_schedule
@@ -388,3 +390,37 @@ def test_a_vocabulary_is_the_last_dimension_however_few_the_rows():
     student, teacher, targets = batch(rows=1, words=6)
     output = SelfEvolutionKD()(student, torch.cat([teacher, teacher], -1), targets)
     torch.testing.assert_close(output.loss, SelfEvolutionKD()(student, teacher, targets).loss)
+
+
+@pytest.mark.parametrize("threshold", ["dynamic", ALL_HARD])
+@pytest.mark.parametrize(("kernel", "at_once"), [("reference", 5), ("chunked", 2), ("auto", 2)])
+def test_logits_are_formed_all_at_once_by_the_reference_alone(
+    kernel, at_once, threshold, monkeypatch
+):
+    formed = []
+
+    def linear(states, weight, bias=None):
+        formed.append(len(states))
+        return torch.nn.functional.linear(states, weight, bias)
+
+    for module in (base_criterion, fused):
+        monkeypatch.setattr(module, "linear", linear)
+    student, teacher, targets = batch()
+    criterion = SelfEvolutionKD(threshold=threshold)
+    criterion.kernel = "".join(list(kernel))
+    criterion.chunk_bytes = fused.ChunkBytes(logits_bytes=4 * 6 * 2, cache_bytes=4 * 6)
+    criterion.forward_linear(
+        student, torch.eye(6).double(), teacher, torch.eye(6).double(), targets
+    )
+    assert max(formed) == at_once
+
+
+@pytest.mark.parametrize("kernel", ["reference", "chunked"])
+@pytest.mark.parametrize("threshold", ["dynamic", ALL_HARD])
+def test_a_batch_without_target_tokens_is_decided_on_too(kernel, threshold):
+    student, teacher, targets = batch()
+    criterion = SelfEvolutionKD(threshold=threshold)
+    criterion.kernel = kernel
+    output = criterion(student, teacher, targets, torch.zeros(5, dtype=torch.bool))
+    assert output.num_targets == 0 and output.loss == 0.0 and output.hard.shape == (0,)
+    assert output.gamma == math.inf
