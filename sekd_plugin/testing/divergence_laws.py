@@ -27,6 +27,7 @@ Definition = Callable[[Sequence[float], Sequence[float]], float]
 
 _ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-13}
 _AGREEMENT = {torch.float32: 5e-5, torch.float64: 1e-9}
+_TRIES_NEARBY = 8
 
 
 def check_divergence(
@@ -52,7 +53,8 @@ def check_divergence(
     - ``above zero where they differ``;
     - ``the gradient is finite where the value is``, at logits of ±1e4 and −inf as well;
     - ``each row by itself``, ``words have no order``, ``impossible words change nothing``;
-    - ``fp32 agrees with float64``, in value and gradient;
+    - ``fp32 agrees with float64``, in value and gradient; where the gradient jumps (|ỹ − q| at
+      zero), with a gradient of float64 within fp32 rounding of the logits;
     - ``the gradient is the slope of the value``: finite differences in float64;
     - ``a gradient to the target is true``: the criterion gives the target as a constant, so none
       need reach it; one that does is the slope of the value too;
@@ -293,11 +295,30 @@ def _fp32_agrees(make: Make, pair: RowPair) -> None:
     if not moderate or rows.target_logits.shape[0] == 0:
         return
     single = _student_gradient(divergence, rows)
-    double = _student_gradient(
-        divergence, RowPair(rows.target_logits, rows.student_logits, torch.float64)
-    )
-    scale = 1.0 + double.abs().amax(dim=-1, keepdim=True).nan_to_num(posinf=0.0)
-    expect_close(single, double, 2e-4 * scale, "the gradient in fp32")
+    exact = RowPair(rows.target_logits, rows.student_logits, torch.float64)
+    double = _student_gradient(divergence, exact)
+    tolerance = 1.0 + double.abs().amax(dim=-1, keepdim=True).nan_to_num(posinf=0.0)
+    tolerance = 2e-4 * tolerance
+    if not bool(((single - double).abs() <= tolerance).all()):
+        lowest, highest = _gradients_nearby(divergence, exact)
+        double = single.double().clamp(min=lowest, max=highest)
+    expect_close(single, double, tolerance, "the gradient in fp32")
+
+
+def _gradients_nearby(divergence: Divergence, pair: RowPair) -> tuple[Tensor, Tensor]:
+    """The least and the greatest gradient, word by word, where rounding to fp32 may have led."""
+    generator = torch.Generator().manual_seed(0)
+    logits = pair.student_logits
+    size = _ROUNDING[torch.float32] * (1.0 + pair.magnitude)
+    gradients = [_student_gradient(divergence, pair)]
+    for _ in range(_TRIES_NEARBY):
+        step = size * (torch.randint(0, 2, logits.shape, generator=generator) * 2.0 - 1.0)
+        for moved in (logits + step, logits - step):
+            gradients.append(
+                _student_gradient(divergence, RowPair(pair.target_logits, moved, pair.dtype))
+            )
+    stacked = torch.stack(gradients)
+    return stacked.amin(dim=0), stacked.amax(dim=0)
 
 
 def _slope(make: Make, pair: RowPair) -> None:

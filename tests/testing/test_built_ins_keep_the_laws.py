@@ -20,12 +20,17 @@ from sekd_plugin.testing import (
 
 FUZZING = "FUZZ_SEED" in os.environ
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
-EXAMPLES = fewer(7)
+FEW = 7
 
 
 def laws(kind):
     """Which laws to check at a time: all (None) or, at length, each by itself."""
     return pytest.mark.parametrize("law", [law.name for law in kind.LAWS] if FUZZING else [None])
+
+
+def share(built_ins):
+    """How many examples of a law each of them gets: together they get a property's number."""
+    return -(-fewer(FEW * len(built_ins)) // len(built_ins))
 
 
 def skipped(kind, law, never=()):
@@ -48,6 +53,7 @@ THRESHOLDS = [
     },
     {"name": "target_ratio", "config": {"ratio": {"start": 0.2, "end": 0.7, "num_steps": 2}}},
 ]
+COUNTS = (0, 1, 3)
 PROXIES = ["linear", {"name": "linear", "config": {"rescale": True}}, "log_linear", "detached"]
 
 
@@ -67,7 +73,7 @@ def test_every_built_in_is_checked_here():
 def test_a_built_in_divergence_passes(divergence, law):
     never = NOT_A_SLOPE if name_of(divergence) == "adaptive_kl" else ()
     skip = skipped(divergence_laws, law, never)
-    check_divergence(divergence, max_examples=EXAMPLES, seed=SEED, skip=skip)
+    check_divergence(divergence, max_examples=share(DEFINITIONS), seed=SEED, skip=skip)
 
 
 @pytest.mark.laws
@@ -75,22 +81,24 @@ def test_a_built_in_divergence_passes(divergence, law):
 @pytest.mark.parametrize("threshold", THRESHOLDS, ids=str)
 def test_a_built_in_threshold_passes(threshold, law):
     skip = skipped(threshold_laws, law)
-    check_threshold(threshold, max_examples=EXAMPLES, seed=SEED, skip=skip)
+    check_threshold(threshold, max_examples=share(THRESHOLDS), seed=SEED, skip=skip)
 
 
 @pytest.mark.laws
-@pytest.mark.parametrize("k", [0, 1, 3])
+@pytest.mark.parametrize("k", COUNTS)
 def test_top_k_marks_the_count_it_promises(k):
     top_k = {"name": "top_k", "config": {"k": k}}
     skip = skipped(threshold_laws, "none of them")
-    check_threshold(top_k, count=lambda n: min(n, k), max_examples=EXAMPLES, seed=SEED, skip=skip)
+    check_threshold(
+        top_k, count=lambda n: min(n, k), max_examples=share(COUNTS), seed=SEED, skip=skip
+    )
 
 
 @pytest.mark.laws
 @laws(proxy_laws)
 @pytest.mark.parametrize("proxy", PROXIES, ids=str)
 def test_a_built_in_proxy_passes(proxy, law):
-    check_proxy(proxy, max_examples=EXAMPLES, seed=SEED, skip=skipped(proxy_laws, law))
+    check_proxy(proxy, max_examples=share(PROXIES), seed=SEED, skip=skipped(proxy_laws, law))
 
 
 OTHER_SUITE = """

@@ -8,7 +8,11 @@ import torch
 
 from sekd_plugin import ConfigError, Divergence
 from sekd_plugin.distributions import log_mixture
+from sekd_plugin.divergences.total_variation import TotalVariation
 from sekd_plugin.testing import LawBrokenError, check_divergence
+from sekd_plugin.testing.divergence_laws import LAWS
+from sekd_plugin.testing.laws import BreachError
+from sekd_plugin.testing.strategies import RowPair
 
 
 def kl(log_first, log_second):
@@ -241,6 +245,17 @@ class Fault:
     definition: object = None
 
 
+class WrongBesideTheJump(TotalVariation):
+    """In fp32 the gradient is five times too long."""
+
+    def forward(self, log_target, log_student):
+        value = super().forward(log_target, log_student)
+        if value.dtype == torch.float64:
+            return value
+        steep = 5.0 * (log_student.exp() * torch.tensor([1.0, -1.0])).sum(dim=-1)
+        return value.detach() + steep - steep.detach()
+
+
 FAULTS = [
     Fault(NoEntropyTerm(), "zero where the rows are equal"),
     Fault(SwappedDirection(), "a number, and finite where it can be"),
@@ -297,6 +312,22 @@ def test_a_right_divergence_passes_with_its_definition():
 @pytest.mark.parametrize("divergence", [SwappedSkew, ClampedTerms])
 def test_another_true_divergence_passes_without_a_definition(divergence):
     check_divergence(divergence, max_examples=10)
+
+
+def fp32_law(divergence, student):
+    """That law, on one pair of two-word rows whose words differ by less than fp32 rounding."""
+    (law,) = [law for law in LAWS if law.name == "fp32 agrees with float64"]
+    target = torch.tensor([[0.0, 0.25]], dtype=torch.float64)
+    law.check(type(divergence), RowPair(target, torch.tensor([student]).double(), torch.float32))
+
+
+ROUNDED_TO_EQUAL = [0.0024999999441206455, 0.2524999976158142]
+
+
+def test_a_gradient_may_take_either_side_of_a_jump_where_fp32_cannot_tell_them_apart():
+    fp32_law(TotalVariation(), ROUNDED_TO_EQUAL)
+    with pytest.raises(BreachError, match="the gradient in fp32"):
+        fp32_law(WrongBesideTheJump(), ROUNDED_TO_EQUAL)
 
 
 def test_the_report_shows_the_smallest_example_and_both_numbers():
