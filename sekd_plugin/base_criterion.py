@@ -13,31 +13,39 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from sekd_plugin.checks import one_of
 from sekd_plugin.errors import ConfigError
+from sekd_plugin.kernels.decision import BatchDecision, Decision
 from sekd_plugin.kernels.fused import (
+    Batch,
     ChunkBytes,
-    ChunkDecide,
     Rows,
-    RowsOf,
-    TeacherLogits,
+    TeacherOf,
     losses_of_hidden,
     losses_of_logits,
-    measure,
-    row_chunks,
 )
-from sekd_plugin.kernels.row_kernel import DefinitionRows, RowKernel, RowLosses, define
+from sekd_plugin.kernels.gathered import Division, GatheredRows
+from sekd_plugin.kernels.projection import Projection, factor_dtype
+from sekd_plugin.kernels.row_kernel import (
+    DefinitionRows,
+    RowKernel,
+    RowLosses,
+    TeacherRows,
+    define,
+)
+from sekd_plugin.kernels.sparse import SparseRows
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.ranks import gather_values
 from sekd_plugin.registry import Registry
 from sekd_plugin.rows import TargetRows, shared_vocabulary
+from sekd_plugin.teachers import SparseTeacher
 from sekd_plugin.thresholds import FixedThreshold, Threshold, implied_gamma
 
-KERNELS = ("auto", "reference", "chunked")
-"""Ways to compute a criterion: its definition by autograd over all rows at once, or by chunks with
-the gradient formed in the forward pass. ``auto`` is ``chunked``."""
+KERNELS = ("auto", "reference", "chunked", "triton")
+"""Ways to compute a criterion: its definition by autograd over all rows at once; by chunks with the
+gradient formed in the forward pass; or by chunks on a GPU with kernels of its own. ``auto`` is
+``triton`` where that can be had, and else ``chunked``."""
 
 
 class Criterion(nn.Module, ABC):
@@ -50,6 +58,9 @@ class Criterion(nn.Module, ABC):
 
     needs_teacher: bool = True
     """Whether teacher logits must be given."""
+
+    temperature: float = 1.0
+    """T, which softens both distributions."""
 
     threshold: Threshold = FixedThreshold(gamma=float("inf"))
     """What decides which tokens are hard; by default none is."""
@@ -103,7 +114,7 @@ class Criterion(nn.Module, ABC):
     def forward(
         self,
         student_logits: Tensor,
-        teacher_logits: Tensor | None,
+        teacher_logits: TeacherRows,
         targets: Tensor,
         mask: Tensor | None = None,
     ) -> CriterionOutput:
@@ -111,8 +122,9 @@ class Criterion(nn.Module, ABC):
 
         Args:
             student_logits: ``[..., V]``, any floating dtype.
-            teacher_logits: ``[..., V']``, V' ≥ V (its first V words are used), or None where
-                :attr:`needs_teacher` is false. No gradient flows into it.
+            teacher_logits: ``[..., V']``, V' ≥ V (its first V words are used); or a
+                :class:`~sekd_plugin.teachers.SparseTeacher`; or None where :attr:`needs_teacher`
+                is false. No gradient flows into it.
             targets: ``[...]`` gold ids; anything where masked.
             mask: ``[...]`` bool, True on target tokens; None makes every position one.
 
@@ -122,49 +134,40 @@ class Criterion(nn.Module, ABC):
         """
         rows = TargetRows.of(targets, mask)
         student = rows.take(student_logits, "student_logits")
-        teacher = None
-        if self.needs_teacher and teacher_logits is not None:
-            teacher = rows.take(teacher_logits.detach(), "teacher_logits")
+        teacher = self._taken_teacher(rows, teacher_logits, student.shape[-1])
         return self.forward_rows(rows, student, teacher)
 
     def forward_rows(
-        self, rows: TargetRows, student_logits: Tensor, teacher_logits: Tensor | None
+        self, rows: TargetRows, student_logits: Tensor, teacher_logits: TeacherRows
     ) -> CriterionOutput:
         """The same for rows selected already, so that no logits are formed for other positions.
 
         Args:
             rows: where the target tokens are.
             student_logits: ``[n, V]``, of the target tokens alone.
-            teacher_logits: ``[n, V']``, likewise, or None as in :meth:`forward`.
+            teacher_logits: of them likewise, as in :meth:`forward`.
         """
-        teacher = None
-        if self.needs_teacher:
-            if teacher_logits is None:
-                raise ValueError("teacher_logits are needed by this criterion, but are None")
-            shared = shared_vocabulary(teacher_logits.shape[-1], student_logits.shape[-1])
-            teacher = teacher_logits.detach()[:, :shared]
-        rows.check_vocabulary(student_logits.shape[-1])
+        size = student_logits.shape[-1]
+        rows.check_vocabulary(size)
+        teacher = self._known_teacher(teacher_logits, size)
 
         def student_rows(chunk: Rows) -> Tensor:
             return student_logits.detach()[chunk]
 
-        def teacher_rows(chunk: Rows) -> Tensor | None:
+        def teacher_rows(chunk: Rows) -> TeacherRows:
             return None if teacher is None else teacher[chunk]
 
-        if self.kernel == "reference":
+        if self.kernel == "reference" and not isinstance(teacher, SparseTeacher):
 
             def decide_all(difficulty: Tensor) -> Tensor:
                 return self._decide(difficulty, rows.sentences)
 
             found = define(self, student_logits, teacher, rows.targets, decide_all)
-            return self._conclude(found.token_loss.sum(), [found], student_rows, teacher_rows)
+            return self._conclude(found.token_loss.sum(), found, student_rows, teacher_rows)
 
-        kernel = self.row_kernel()
-        decide = self._decision(kernel, rows, student_rows, teacher_rows, student_logits.shape[-1])
-        loss, parts = losses_of_logits(
-            kernel, student_logits, teacher_rows, rows.targets, decide, self.chunk_bytes
-        )
-        return self._conclude(loss, parts, student_rows, teacher_rows)
+        batch = self._batch(rows, teacher_rows, isinstance(teacher, SparseTeacher), None)
+        loss, found = losses_of_logits(batch, student_logits)
+        return self._conclude(loss, found, student_rows, teacher_rows)
 
     def forward_linear(
         self,
@@ -175,26 +178,43 @@ class Criterion(nn.Module, ABC):
         targets: Tensor | None = None,
         mask: Tensor | None = None,
         *,
-        teacher_logits: Tensor | None = None,
+        teacher_logits: TeacherRows = None,
         student_bias: Tensor | None = None,
         teacher_bias: Tensor | None = None,
+        student_logit_scale: float = 1.0,
+        teacher_logit_scale: float = 1.0,
+        student_soft_cap: float | None = None,
+        teacher_soft_cap: float | None = None,
+        vocabulary_group: dist.ProcessGroup | None = None,
     ) -> CriterionOutput:
         """The same loss from hidden states, without the logits of the batch.
 
         Logits are formed for a chunk of rows at a time, and so are the gradients, which the
-        backward pass only hands on. A threshold that must see the whole batch first costs one
-        more pass. With ``kernel = "reference"`` all logits are formed at once.
+        backward pass only hands on; those of weight and bias are summed in fp32. Where a threshold
+        must see the whole batch first, rows are decided on by a guess, and done again if it was
+        wrong. With ``kernel = "reference"`` all logits are formed at once.
+
+        Where the words are divided among ranks (vocabulary or tensor parallelism), weights and
+        biases are this rank's part, by rank in the order of the words, and every rank of
+        ``vocabulary_group`` calls this with the same hidden states; the gradient by them is
+        complete on each.
 
         Args:
             student_hidden: ``[..., D]``, what the output projection is applied to.
-            student_weight: ``[V, D]``, the output projection.
+            student_weight: ``[V, D]``, the output projection; it may be frozen.
             teacher_hidden: ``[..., D']``.
             teacher_weight: ``[V', D']``, V' ≥ V.
             targets: ``[...]`` gold ids.
             mask: ``[...]`` bool, True on target tokens.
-            teacher_logits: ``[..., V']``, instead of the teacher's hidden states and weight.
+            teacher_logits: ``[..., V']`` or a :class:`~sekd_plugin.teachers.SparseTeacher`,
+                instead of the teacher's hidden states and weight; never divided among ranks.
             student_bias: ``[V]``, if the projection has one.
             teacher_bias: ``[V']``, likewise.
+            student_logit_scale: what the student's logits are multiplied by.
+            teacher_logit_scale: what the teacher's are.
+            student_soft_cap: c, where its logits z (scaled) are capped to c·tanh(z / c).
+            teacher_soft_cap: likewise the teacher's.
+            vocabulary_group: the ranks among which the words are divided; None: not at all.
 
         Raises:
             ValueError, NonFiniteLogitsError: as :meth:`forward`.
@@ -202,56 +222,75 @@ class Criterion(nn.Module, ABC):
         if targets is None:
             raise ValueError("targets are missing")
         rows = TargetRows.of(targets, mask)
-        size = student_weight.shape[0]
-        rows.check_vocabulary(size)
-        student = rows.take(student_hidden, "student_hidden")
-        teacher = self._teacher_projection(
-            rows, size, teacher_hidden, teacher_weight, teacher_bias, teacher_logits
+        student = Projection(
+            weight=student_weight,
+            bias=student_bias,
+            scale=student_logit_scale,
+            soft_cap=student_soft_cap,
         )
+        division = None
+        if vocabulary_group is not None:
+            division = Division.of(student.size, vocabulary_group, student_weight.device)
+        size = student.size if division is None else division.total
+        rows.check_vocabulary(size)
+        states = rows.take(student_hidden, "student_hidden")
 
-        if self.kernel == "reference":
-            logits = linear(student, student_weight, student_bias)
-            return self.forward_rows(rows, logits, teacher(slice(None)))
+        sparse = isinstance(teacher_logits, SparseTeacher)
+        if teacher_hidden is not None and teacher_weight is not None and teacher_logits is None:
+            projection = Projection(
+                weight=teacher_weight,
+                bias=teacher_bias,
+                scale=teacher_logit_scale,
+                soft_cap=teacher_soft_cap,
+            )
+            taken = rows.take(teacher_hidden.detach(), "teacher_hidden")
+            teacher = self._projected_teacher(taken, projection, size, division)
+        else:
+            given = teacher_hidden is not None or teacher_weight is not None
+            if given and teacher_logits is not None:
+                raise ValueError("give teacher_logits or the teacher's hidden states, not both")
+            teacher = self._ready_teacher(rows, teacher_logits, size, division)
+
+        if self.kernel == "reference" and division is None and not sparse:
+            return self.forward_rows(rows, student.logits(states), teacher(slice(None)))
+
+        frozen = student.frozen()
 
         def student_rows(chunk: Rows) -> Tensor:
-            bias = None if student_bias is None else student_bias.detach()
-            return linear(student.detach()[chunk], student_weight.detach(), bias)
+            logits = frozen.logits(states.detach()[chunk])
+            return logits if division is None else division.gather(logits)
 
-        kernel = self.row_kernel()
-        decide = self._decision(kernel, rows, student_rows, teacher, size)
-        loss, parts = losses_of_hidden(
-            kernel,
-            student,
-            student_weight,
-            student_bias,
-            teacher,
-            rows.targets,
-            decide,
-            self.chunk_bytes,
+        batch = self._batch(rows, teacher, sparse, division)
+        loss, found = losses_of_hidden(batch, states, student, vocabulary_group)
+        return self._conclude(loss, found, student_rows, teacher)
+
+    def row_kernel(self, device: torch.device, division: Division | None) -> RowKernel:
+        """What computes a chunk of rows: the definition, unless something faster is known.
+
+        Args:
+            device: where the rows are.
+            division: how their words are divided among ranks, if they are.
+        """
+        definition = DefinitionRows(self)
+        return definition if division is None else GatheredRows(definition, division)
+
+    def _batch(
+        self, rows: TargetRows, teacher: TeacherOf, sparse: bool, division: Division | None
+    ) -> Batch:
+        kernel: RowKernel
+        if sparse:
+            kernel = SparseRows(self, self.temperature)
+            kernel = kernel if division is None else GatheredRows(kernel, division)
+        else:
+            kernel = self.row_kernel(rows.targets.device, division)
+        decision = BatchDecision if self.threshold.needs_batch else Decision
+        return Batch(
+            kernel=kernel,
+            teacher=teacher,
+            targets=rows.targets,
+            decision=decision(self._decide, rows.sentences),
+            sizes=self.chunk_bytes,
         )
-        return self._conclude(loss, parts, student_rows, teacher)
-
-    def row_kernel(self) -> RowKernel:
-        """What computes a chunk of rows: the definition, unless a closed form is known."""
-        return DefinitionRows(self)
-
-    def _decision(
-        self,
-        kernel: RowKernel,
-        rows: TargetRows,
-        student: RowsOf,
-        teacher: TeacherLogits,
-        vocabulary: int,
-    ) -> ChunkDecide:
-        """Which rows of a chunk are hard: by a known Γ, or by all rows' difficulties first."""
-        sentences = rows.sentences
-        if not self.threshold.needs_batch:
-            return lambda chunk: lambda d: self._decide(d, sentences[chunk])
-        chunks = row_chunks(rows.num_targets, vocabulary, self.chunk_bytes.logits_bytes)
-        found = measure(kernel, student, teacher, rows.targets, chunks)
-        difficulty = torch.cat(found) if found else sentences.new_zeros(0, dtype=torch.float32)
-        hard = self._decide(difficulty, sentences)
-        return lambda chunk: lambda d: hard[chunk]
 
     def _decide(self, difficulty: Tensor, sentences: Tensor) -> Tensor:
         hard = self.threshold.decide_by_sentence(difficulty, sentences)
@@ -263,60 +302,83 @@ class Criterion(nn.Module, ABC):
         return hard
 
     def _conclude(
-        self, loss: Tensor, parts: list[RowLosses], student: RowsOf, teacher: TeacherLogits
+        self, loss: Tensor, found: RowLosses, student: Callable[[Rows], Tensor], teacher: TeacherOf
     ) -> CriterionOutput:
-        empty = loss.detach().new_zeros(0)
-        token_loss = torch.cat([empty, *(part.token_loss.detach() for part in parts)])
-        difficulty = torch.cat([empty, *(part.difficulty for part in parts)])
-        hard = torch.cat([empty.bool(), *(part.hard for part in parts)])
-        agreement = [part.agreement for part in parts if part.agreement is not None]
-        self._check_finite(difficulty.isnan() | token_loss.isnan(), student, teacher)
+        token_loss = found.token_loss.detach()
+        self._check_finite(found.difficulty.isnan() | token_loss.isnan(), student, teacher)
         if self.training and self.threshold.observes:
-            self._observed.append(difficulty)
+            self._observed.append(found.difficulty)
         gamma = self.threshold.gamma
         return CriterionOutput(
             loss=loss,
             num_targets=token_loss.numel(),
-            difficulty=difficulty,
-            hard=hard,
-            gamma=implied_gamma(difficulty, hard) if gamma is None else gamma,
+            difficulty=found.difficulty,
+            hard=found.hard,
+            gamma=implied_gamma(found.difficulty, found.hard) if gamma is None else gamma,
             token_loss=token_loss,
-            cross_entropy=torch.cat([empty, *(part.cross_entropy for part in parts)]),
-            agreement=torch.cat([empty.bool(), *agreement]) if self.needs_teacher else None,
+            cross_entropy=found.cross_entropy,
+            agreement=found.agreement if self.needs_teacher else None,
         )
 
-    def _teacher_projection(
-        self,
-        rows: TargetRows,
-        size: int,
-        hidden: Tensor | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        logits: Tensor | None,
-    ) -> TeacherLogits:
+    def _known_teacher(self, teacher: TeacherRows, size: int) -> TeacherRows:
+        """What the criterion reads of a teacher, given for rows: of the student's words alone."""
+        if not self.needs_teacher:
+            return None
+        if teacher is None:
+            raise ValueError(
+                "the teacher is missing: teacher_logits are needed by this criterion, or, for "
+                "forward_linear, the teacher's hidden states and weight"
+            )
+        if isinstance(teacher, SparseTeacher):
+            if teacher.temperature != self.temperature:
+                raise ValueError(
+                    f"the sparse teacher has the temperature {teacher.temperature}, the criterion "
+                    f"{self.temperature}; they must be equal"
+                )
+            return teacher
+        return teacher.detach()[:, : shared_vocabulary(teacher.shape[-1], size)]
+
+    def _taken_teacher(self, rows: TargetRows, given: TeacherRows, size: int) -> TeacherRows:
+        """What is given of the teacher for a batch, on its target rows."""
+        if given is None or not self.needs_teacher:
+            return None
+        if isinstance(given, SparseTeacher):
+            return given.take(rows, size)
+        return rows.take(given.detach(), "teacher_logits")
+
+    def _ready_teacher(
+        self, rows: TargetRows, logits: TeacherRows, size: int, division: Division | None
+    ) -> TeacherOf:
+        known = self._known_teacher(self._taken_teacher(rows, logits, size), size)
+        if division is not None and isinstance(known, Tensor):
+            known = known[:, division.words]
+        return lambda chunk: None if known is None else known[chunk]
+
+    def _projected_teacher(
+        self, states: Tensor, projection: Projection, size: int, division: Division | None
+    ) -> TeacherOf:
         if not self.needs_teacher:
             return lambda chunk: None
-        if logits is not None:
-            if hidden is not None or weight is not None:
-                raise ValueError("give teacher_logits or the teacher's hidden states, not both")
-            ready = rows.take(logits.detach(), "teacher_logits")
-            shared = shared_vocabulary(ready.shape[-1], size)
-            return lambda chunk: ready[chunk, :shared]
-        if hidden is None or weight is None:
-            raise ValueError("the teacher is missing: give its hidden states and weight, or logits")
-        shared = shared_vocabulary(weight.shape[0], size)
-        states = rows.take(hidden.detach(), "teacher_hidden")
-        frozen = weight.detach()[:shared]
-        shift = None if bias is None else bias.detach()[:shared]
-        return lambda chunk: linear(states[chunk], frozen, shift)
+        if division is None:
+            shared = shared_vocabulary(projection.size, size)
+            frozen = projection.frozen(shared, factor_dtype(states))
+            return lambda chunk: frozen.logits(states[chunk])
+        own = Division.of(projection.size, division.group, states.device)
+        shared_vocabulary(own.total, size)
+        part = projection.frozen(dtype=factor_dtype(states))
+        if own.sizes == division.sizes:
+            return lambda chunk: part.logits(states[chunk])
+        # A padded vocabulary is divided elsewhere.
+        return lambda chunk: own.gather(part.logits(states[chunk]))[:, division.words]
 
     def _check_finite(
-        self, undefined: Tensor, student: RowsOf, teacher: Callable[[Tensor], Tensor | None]
+        self, undefined: Tensor, student: Callable[[Rows], Tensor], teacher: TeacherOf
     ) -> None:
         rows = undefined.nonzero().squeeze(-1)
         if rows.numel() == 0:
             return
-        for name, logits in (("student", student(rows)), ("teacher", teacher(rows))):
+        for name, found in (("student", student(rows)), ("teacher", teacher(rows))):
+            logits = found.log_probabilities if isinstance(found, SparseTeacher) else found
             if logits is None:
                 continue
             broken = logits.isnan().any(-1) | torch.isposinf(logits).any(-1)

@@ -15,11 +15,12 @@ from torch import Tensor
 from sekd_plugin.base_criterion import Criterion, register_criterion
 from sekd_plugin.checks import between
 from sekd_plugin.distributions import log_one_hot, log_probabilities, log_self_target
-from sekd_plugin.divergences import Divergence, ForwardKL, divergences
+from sekd_plugin.divergences import Divergence, divergences
 from sekd_plugin.errors import ConfigError
-from sekd_plugin.kernels.forward_kl import ForwardKLRows
+from sekd_plugin.kernels.choice import choose_kernel
+from sekd_plugin.kernels.gathered import Division
 from sekd_plugin.kernels.row_kernel import RowKernel
-from sekd_plugin.proxies import LinearProxy, Proxy, proxies
+from sekd_plugin.proxies import Proxy, proxies
 from sekd_plugin.schedules import Schedulable, Schedule, constant_or_schedule
 from sekd_plugin.thresholds import Threshold, thresholds
 
@@ -112,22 +113,16 @@ class SelfEvolutionKD(Criterion):
         scale = self.temperature**2 if self.temperature_squared else 1.0
         return token_loss[order] * scale
 
-    def row_kernel(self) -> RowKernel:
-        """The closed form where there is one for these settings, else the definition above."""
+    def row_kernel(self, device: torch.device, division: Division | None) -> RowKernel:
+        """The fastest that computes these settings; of a subclass's own method, its definition."""
         own = type(self)
-        redefined = (
+        if (
             own.distributions is not SelfEvolutionKD.distributions
             or own.self_question is not SelfEvolutionKD.self_question
             or own.self_evolution is not SelfEvolutionKD.self_evolution
-        )
-        kinds = {type(self.divergence), type(self.difficulty)}
-        if redefined or kinds != {ForwardKL}:
-            return super().row_kernel()
-        return ForwardKLRows(
-            self,
-            linear=type(self.proxy) is LinearProxy,
-            hard_scale=self.proxy.scale(self.beta),
-        )
+        ):
+            return super().row_kernel(device, division)
+        return choose_kernel(self, device, division)
 
     def _check_together(self) -> None:
         for key, chosen in (("divergence", self.divergence), ("difficulty", self.difficulty)):

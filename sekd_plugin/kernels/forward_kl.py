@@ -26,7 +26,9 @@ from sekd_plugin.kernels.row_kernel import (
     Method,
     RowKernel,
     RowLosses,
+    TeacherRows,
     define,
+    dense,
 )
 
 
@@ -82,21 +84,16 @@ class ForwardKLRows(RowKernel):
         self._hard_scale = hard_scale
         self._definition = DefinitionRows(settings)
 
-    def difficulty(self, student: Tensor, teacher: Tensor | None, targets: Tensor) -> Tensor:
-        """d alone: ``[r]``."""
-        if teacher is None:
-            return self._definition.difficulty(student, teacher, targets)
-        return self._compare(student, teacher, targets, None).difficulty
-
     def losses(
         self,
         student: Tensor,
-        teacher: Tensor | None,
+        teacher: TeacherRows,
         targets: Tensor,
         decide: Decide,
         gradient: Tensor | None,
     ) -> RowLosses:
         """All rows as if they were easy, then the hard ones over them."""
+        teacher = dense(teacher)
         if teacher is None:
             return self._definition.losses(student, teacher, targets, decide, gradient)
         settings = self._settings

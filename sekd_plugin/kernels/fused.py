@@ -2,33 +2,32 @@
 
 Two sizes of chunk: from hidden states, logits are formed for ``logits_bytes`` at a time, large
 enough for an efficient matrix product; over logits, the kernel works on ``cache_bytes`` at a
-time, small enough for its passes to find the rows in the cache.
+time, small enough for its passes to find the rows in the cache. A kernel that streams over rows by
+itself is given them uncut.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
 
-from sekd_plugin.kernels.row_kernel import Decide, RowKernel, RowLosses
-
-ChunkDecide = Callable[[slice], Decide]
-"""From a range of the n rows to the decision on them."""
+from sekd_plugin.kernels.decision import Decision
+from sekd_plugin.kernels.projection import Projection, factor_dtype
+from sekd_plugin.kernels.row_kernel import RowKernel, RowLosses, TeacherRows
 
 Rows = slice | Tensor
 """Some of the n rows: a range, or their numbers."""
 
-RowsOf = Callable[[Rows], Tensor]
-"""From some of the n rows to the student's logits on them."""
-
-TeacherLogits = Callable[[Rows], Tensor | None]
-"""Likewise to the teacher's, or None without one."""
+TeacherOf = Callable[[Rows], TeacherRows]
+"""From some of the n rows to what is known of the teacher on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,102 +48,170 @@ def row_chunks(num_rows: int, vocabulary: int, num_bytes: int, start: int = 0) -
         yield slice(first, min(first + size, start + num_rows))
 
 
-def measure(
-    kernel: RowKernel,
-    student: RowsOf,
-    teacher: TeacherLogits,
-    targets: Tensor,
-    chunks: Iterator[slice],
-) -> list[Tensor]:
-    """The difficulties of all rows, a chunk at a time."""
-    return [kernel.difficulty(student(chunk), teacher(chunk), targets[chunk]) for chunk in chunks]
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What both paths need to know of a batch of n target rows, besides the student."""
+
+    kernel: RowKernel
+    """What computes a chunk of rows."""
+
+    teacher: TeacherOf
+    """The teacher."""
+
+    targets: Tensor
+    """``[n]`` gold ids."""
+
+    decision: Decision
+    """Which rows are hard."""
+
+    sizes: ChunkBytes
+    """How much is worked on at a time."""
+
+    def cut(self, logits: Tensor) -> Iterator[slice]:
+        """The ranges of rows of ``logits`` that the kernel is given at a time."""
+        if self.kernel.streams and logits.shape[0] > 0:
+            return iter([slice(0, logits.shape[0])])
+        return row_chunks(logits.shape[0], logits.shape[1], self.sizes.cache_bytes)
+
+    def settle(
+        self, parts: list[RowLosses], like: Tensor, again: Callable[[Tensor, Tensor], Tensor]
+    ) -> RowLosses:
+        """The chunks in one piece, each row as the threshold decides in the end.
+
+        Args:
+            parts: the chunks, decided on as they went by.
+            like: of the logits' dtype.
+            again: does rows again that were taken for the wrong kind: from their numbers and
+                which of them are hard to their losses.
+        """
+        wide = like.new_zeros((), dtype=torch.promote_types(like.dtype, torch.float32))
+        found = RowLosses.joined(parts, wide)
+        hard = self.decision.settle(found.difficulty, found.hard)
+        wrong = (hard != found.hard).nonzero().squeeze(-1)
+        if wrong.numel() == 0:
+            return found
+        token_loss = found.token_loss.clone()
+        token_loss[wrong] = again(wrong, hard[wrong])
+        return dataclasses.replace(found, token_loss=token_loss, hard=hard)
 
 
-def losses_of_logits(
-    kernel: RowKernel,
-    student: Tensor,
-    teacher: TeacherLogits,
-    targets: Tensor,
-    decide: ChunkDecide,
-    sizes: ChunkBytes,
-) -> tuple[Tensor, list[RowLosses]]:
-    """The summed loss, differentiable by ``student [n, V]``, and each chunk's losses."""
+def losses_of_logits(batch: Batch, student: Tensor) -> tuple[Tensor, RowLosses]:
+    """The summed loss, differentiable by ``student [n, V]``, and each row's losses."""
     found: list[RowLosses] = []
 
     def run(logits: Tensor, gradient: Tensor | None) -> Tensor:
-        for chunk in row_chunks(logits.shape[0], logits.shape[1], sizes.cache_bytes):
-            part = None if gradient is None else gradient[chunk]
-            found.append(
-                kernel.losses(logits[chunk], teacher(chunk), targets[chunk], decide(chunk), part)
+        def losses(rows: Rows, hard: Tensor | None, part: Tensor | None) -> RowLosses:
+            return batch.kernel.losses(
+                logits[rows],
+                batch.teacher(rows),
+                batch.targets[rows],
+                _as_given(hard) if isinstance(rows, Tensor) else batch.decision.on(rows),
+                part,
             )
-        return _total(found, logits)
+
+        def again(rows: Tensor, hard: Tensor) -> Tensor:
+            values = []
+            for chunk in batch.cut(logits[:1].expand(rows.numel(), -1)):
+                some = rows[chunk]
+                part = None
+                if gradient is not None:
+                    part = gradient.new_empty(some.numel(), gradient.shape[1])
+                values.append(losses(some, hard[chunk], part).token_loss)
+                if part is not None and gradient is not None:
+                    gradient[some] = part
+            return torch.cat(values)
+
+        parts = [
+            losses(chunk, None, None if gradient is None else gradient[chunk])
+            for chunk in batch.cut(logits)
+        ]
+        found.append(batch.settle(parts, logits, again))
+        return found[0].token_loss.sum()
 
     (source,) = _learning(student)
     loss: Tensor = _FromLogits.apply(source, run)  # type: ignore[no-untyped-call]
-    return loss, found
+    return loss, found[0]
 
 
 def losses_of_hidden(
-    kernel: RowKernel,
+    batch: Batch,
     hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    teacher: TeacherLogits,
-    targets: Tensor,
-    decide: ChunkDecide,
-    sizes: ChunkBytes,
-) -> tuple[Tensor, list[RowLosses]]:
-    """The summed loss, differentiable by hidden states, weight and bias, and the chunks' losses."""
+    projection: Projection,
+    group: dist.ProcessGroup | None = None,
+) -> tuple[Tensor, RowLosses]:
+    """The summed loss, differentiable by hidden states, weight and bias, and the rows' losses.
+
+    Args:
+        batch: all but the student.
+        hidden: ``[n, D]``.
+        projection: the student's; of a shard of the words where there is a ``group``.
+        group: the ranks among which the words are divided; all hold the same hidden states.
+    """
     found: list[RowLosses] = []
 
-    def run(
-        hidden: Tensor, weight: Tensor, bias: Tensor | None, gradients: list[Tensor | None]
-    ) -> Tensor:
-        by_hidden, by_weight, by_bias = gradients
-        learns = any(gradient is not None for gradient in gradients)
-        for outer in row_chunks(hidden.shape[0], weight.shape[0], sizes.logits_bytes):
-            states = hidden[outer]
-            logits = linear(states, weight, bias)
-            references = teacher(outer)
-            slope = torch.empty_like(logits, dtype=_kept_dtype(logits.dtype)) if learns else None
-            for chunk in row_chunks(logits.shape[0], logits.shape[1], sizes.cache_bytes):
-                place = slice(outer.start + chunk.start, outer.start + chunk.stop)
-                found.append(
-                    kernel.losses(
+    def run(hidden: Tensor, gradients: _Gradients) -> Tensor:
+        working = projection.frozen(dtype=factor_dtype(hidden))
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+
+        def losses(rows: Rows, hard: Tensor | None, slope: Tensor | None) -> RowLosses:
+            """A chunk of logits; ``slope`` becomes its gradient by h·Wᵀ + b."""
+            logits = working.logits(hidden[rows].to(working.weight.dtype))
+            teacher = batch.teacher(rows)
+            parts = []
+            for chunk in batch.cut(logits):
+                if isinstance(rows, slice):
+                    decide = batch.decision.on(
+                        slice(rows.start + chunk.start, rows.start + chunk.stop)
+                    )
+                else:
+                    decide = _as_given(None if hard is None else hard[chunk])
+                parts.append(
+                    batch.kernel.losses(
                         logits[chunk],
-                        None if references is None else references[chunk],
-                        targets[place],
-                        decide(place),
+                        None if teacher is None else teacher[chunk],
+                        batch.targets[rows][chunk],
+                        decide,
                         None if slope is None else slope[chunk],
                     )
                 )
-            if slope is None:
-                continue
-            if by_hidden is not None:
-                by_hidden[outer] = _through(slope, weight)
-            if by_weight is not None:
-                wide = by_weight.dtype
-                by_weight.addmm_(slope.t().to(wide), states.to(wide))
-            if by_bias is not None:
-                by_bias.add_(slope.sum(0, dtype=by_bias.dtype))
-        return _total(found, hidden)
+            if slope is not None:
+                working.pull_back(slope, logits)
+            return RowLosses.joined(parts, logits)
 
-    sources = _learning(hidden, weight, bias)
+        def room(rows: Rows) -> Tensor | None:
+            if not gradients.wanted:
+                return None
+            number = rows.stop - rows.start if isinstance(rows, slice) else rows.numel()
+            return hidden.new_empty(number, projection.size, dtype=wide)
+
+        def again(rows: Tensor, hard: Tensor) -> Tensor:
+            values = []
+            for chunk in row_chunks(rows.numel(), projection.size, batch.sizes.logits_bytes // 2):
+                some, before, after = rows[chunk], room(rows[chunk]), room(rows[chunk])
+                if before is not None:
+                    losses(some, ~hard[chunk], before)
+                values.append(losses(some, hard[chunk], after).token_loss)
+                if before is not None and after is not None:
+                    gradients.by_hidden_rows(some, after, working.weight)
+                    gradients.by_parameters(after, hidden[some])
+                    gradients.by_parameters(before.neg_(), hidden[some])
+            return torch.cat(values)
+
+        parts = []
+        for chunk in row_chunks(hidden.shape[0], projection.size, batch.sizes.logits_bytes):
+            slope = room(chunk)
+            parts.append(losses(chunk, None, slope))
+            if slope is not None:
+                gradients.by_hidden_rows(chunk, slope, working.weight)
+                gradients.by_parameters(slope, hidden[chunk])
+        found.append(batch.settle(parts, hidden, again))
+        if group is not None and gradients.hidden is not None:
+            dist.all_reduce(gradients.hidden, group=group)
+        return found[0].token_loss.sum()
+
+    sources = _learning(hidden, projection.weight, projection.bias)
     loss: Tensor = _FromHidden.apply(*sources, run)  # type: ignore[no-untyped-call]
-    return loss, found
-
-
-def _through(slope: Tensor, weight: Tensor) -> Tensor:
-    """The gradient by the hidden states, from that by the logits ``[r, V]``: ``[r, D]``.
-
-    Where it is wider than the weight (fp16), it is multiplied in the weight's dtype at a size that
-    fits it, by a power of two, which rounds nothing.
-    """
-    if slope.dtype == weight.dtype:
-        return slope @ weight
-    greatest = slope.abs().amax().clamp(min=torch.finfo(slope.dtype).tiny)
-    scale = torch.exp2(-torch.ceil(torch.log2(greatest)))
-    return ((slope * scale).to(weight.dtype) @ weight).to(slope.dtype) / scale
+    return loss, found[0]
 
 
 def _learning(*sources: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -154,10 +221,66 @@ def _learning(*sources: Tensor | None) -> tuple[Tensor | None, ...]:
     return tuple(None if source is None else source.detach() for source in sources)
 
 
-def _total(found: list[RowLosses], like: Tensor) -> Tensor:
-    if not found:
-        return like.new_zeros((), dtype=torch.promote_types(like.dtype, torch.float32))
-    return torch.cat([part.token_loss for part in found]).sum()
+def _as_given(hard: Tensor | None) -> Callable[[Tensor], Tensor]:
+    assert hard is not None
+    return lambda difficulty: hard
+
+
+class _Gradients:
+    """The gradients by hidden states, weight and bias, summed up chunk by chunk.
+
+    Each is None where none is wanted. Those of the parameters are summed in fp32 or wider.
+    """
+
+    def __init__(self, hidden: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> None:
+        self.hidden = hidden
+        self.weight = weight
+        self.bias = bias
+        self.wanted = not (hidden is None and weight is None and bias is None)
+
+    def by_hidden_rows(self, rows: Rows, slope: Tensor, weight: Tensor) -> None:
+        """Set the gradient by some hidden states from that by their logits: ``[r, V]``."""
+        if self.hidden is not None:
+            self.hidden[rows] = _through(slope, weight)
+
+    def by_parameters(self, slope: Tensor, states: Tensor) -> None:
+        """Add what rows with the gradient ``slope [r, V]`` and these states contribute."""
+        if self.weight is not None:
+            _add_product(self.weight, slope, states)
+        if self.bias is not None:
+            self.bias.add_(slope.sum(0, dtype=self.bias.dtype))
+
+
+def _add_product(total: Tensor, slope: Tensor, states: Tensor) -> None:
+    """total += slopeᵀ·states, in the total's dtype: ``[V, D]``."""
+    if not total.is_cuda or states.dtype == slope.dtype:
+        total.addmm_(slope.t().to(total.dtype), states.to(total.dtype))
+        return
+    # Half-precision factors and an fp32 sum, which is what tensor cores do.
+    narrow, scale = _narrowed(slope, states.dtype)
+    total.add_(torch.mm(narrow.t(), states, out_dtype=torch.float32).to(total.dtype), alpha=scale)
+
+
+def _through(slope: Tensor, weight: Tensor) -> Tensor:
+    """The gradient by the hidden states, from that by the logits ``[r, V]``: ``[r, D]``."""
+    narrow, scale = _narrowed(slope, weight.dtype)
+    product = (narrow @ weight).to(slope.dtype)
+    return product if scale == 1.0 else product.mul_(scale)
+
+
+def _narrowed(slope: Tensor, dtype: torch.dtype) -> tuple[Tensor, float]:
+    """A gradient in another dtype, and what to multiply by to have it back.
+
+    fp16 has no room for small gradients: they are divided by a power of two of the greatest's
+    size, which rounds nothing.
+    """
+    if dtype != torch.float16:
+        return slope.to(dtype), 1.0
+    greatest = float(slope.abs().amax()) if slope.numel() else 0.0
+    if not 0.0 < greatest < math.inf:
+        return slope.to(dtype), 1.0
+    scale = 2.0 ** math.ceil(math.log2(greatest))
+    return (slope / scale).to(dtype), scale
 
 
 class _FromLogits(torch.autograd.Function):
@@ -185,20 +308,19 @@ class _FromHidden(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        run: Callable[[Tensor, Tensor, Tensor | None, list[Tensor | None]], Tensor],
+        run: Callable[[Tensor, _Gradients], Tensor],
     ) -> Tensor:
         needed = ctx.needs_input_grad
-        sources = (hidden, weight, bias)
-        gradients: list[Tensor | None] = [
+        gradients = _Gradients(
             torch.empty_like(hidden, dtype=_kept_dtype(hidden.dtype)) if needed[0] else None,
             _zeros_for_sum(weight) if needed[1] else None,
             _zeros_for_sum(bias) if needed[2] and bias is not None else None,
-        ]
-        detached = None if bias is None else bias.detach()
-        loss = run(hidden.detach(), weight.detach(), detached, gradients)
+        )
+        loss = run(hidden.detach(), gradients)
+        formed = ((gradients.hidden, hidden), (gradients.weight, weight), (gradients.bias, bias))
         ctx.gradients = [
             None if gradient is None or source is None else _Handover(gradient, source.dtype)
-            for gradient, source in zip(gradients, sources, strict=True)
+            for gradient, source in formed
         ]
         return loss
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
+
+from sekd_plugin.teachers import SparseTeacher
+
+TeacherRows = Tensor | SparseTeacher | None
+"""What is known of the teacher on some rows: logits ``[r, V]``, its likeliest words, or nothing."""
 
 Decide = Callable[[Tensor], Tensor]
 """From the difficulties of a chunk ``[r]`` to which of its rows are hard, ``[r]`` bool."""
@@ -51,28 +56,39 @@ class RowLosses:
     agreement: Tensor | None
     """Whether a word is first for teacher and student alike, bool; None without a teacher."""
 
+    @staticmethod
+    def joined(parts: Sequence[RowLosses], like: Tensor) -> RowLosses:
+        """The chunks of a batch in one piece; ``like`` has the dtype of a batch without rows."""
+        if not parts:
+            none = like.new_zeros(0)
+            return RowLosses(
+                token_loss=none,
+                difficulty=none,
+                hard=none.bool(),
+                cross_entropy=none,
+                agreement=none.bool(),
+            )
+        agreement = [part.agreement for part in parts if part.agreement is not None]
+        return RowLosses(
+            token_loss=torch.cat([part.token_loss for part in parts]),
+            difficulty=torch.cat([part.difficulty for part in parts]),
+            hard=torch.cat([part.hard for part in parts]),
+            cross_entropy=torch.cat([part.cross_entropy for part in parts]),
+            agreement=torch.cat(agreement) if agreement else None,
+        )
+
 
 class RowKernel(ABC):
     """Losses and gradients of a chunk of rows of logits."""
 
-    @abstractmethod
-    def difficulty(self, student: Tensor, teacher: Tensor | None, targets: Tensor) -> Tensor:
-        """Each row's difficulty, for a threshold that must see the whole batch first.
-
-        Args:
-            student: logits ``[r, V]``.
-            teacher: logits ``[r, V]``, or None.
-            targets: ``[r]`` gold ids.
-
-        Returns:
-            ``[r]``.
-        """
+    streams: ClassVar[bool] = False
+    """Whether it streams over rows by itself, so that they need not be cut to fit a cache."""
 
     @abstractmethod
     def losses(
         self,
         student: Tensor,
-        teacher: Tensor | None,
+        teacher: TeacherRows,
         targets: Tensor,
         decide: Decide,
         gradient: Tensor | None,
@@ -81,7 +97,7 @@ class RowKernel(ABC):
 
         Args:
             student: logits ``[r, V]``.
-            teacher: logits ``[r, V]``, or None.
+            teacher: what is known of the teacher.
             targets: ``[r]`` gold ids.
             decide: which rows are hard.
             gradient: ``[r, V]``, overwritten; None where nothing is to be learnt.
@@ -97,16 +113,10 @@ class DefinitionRows(RowKernel):
     def __init__(self, method: Method) -> None:
         self._method = method
 
-    def difficulty(self, student: Tensor, teacher: Tensor | None, targets: Tensor) -> Tensor:
-        """The definition's difficulty: ``[r]``."""
-        with torch.no_grad():
-            pair = self._method.distributions(student, teacher, targets)
-            return self._method.self_question(*pair)
-
     def losses(
         self,
         student: Tensor,
-        teacher: Tensor | None,
+        teacher: TeacherRows,
         targets: Tensor,
         decide: Decide,
         gradient: Tensor | None,
@@ -114,7 +124,7 @@ class DefinitionRows(RowKernel):
         """The definition's losses, and their gradient by autograd."""
         with torch.set_grad_enabled(True):
             leaf = student.detach().requires_grad_(gradient is not None)
-            found = define(self._method, leaf, teacher, targets, decide)
+            found = define(self._method, leaf, dense(teacher), targets, decide)
             if gradient is not None:
                 gradient.copy_(torch.autograd.grad(found.token_loss.sum(), leaf)[0])
         return RowLosses(
@@ -124,6 +134,13 @@ class DefinitionRows(RowKernel):
             cross_entropy=found.cross_entropy,
             agreement=found.agreement,
         )
+
+
+def dense(teacher: TeacherRows) -> Tensor | None:
+    """The teacher's logits, for a kernel that reads nothing else."""
+    if isinstance(teacher, SparseTeacher):
+        raise TypeError("a sparse teacher has no logits")
+    return teacher
 
 
 def define(

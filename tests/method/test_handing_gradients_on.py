@@ -71,7 +71,7 @@ def test_a_second_derivative_is_refused_rather_than_wrong(proxy):
 def test_nothing_is_differentiated_where_gradients_are_off(proxy, divergence, linear, monkeypatch):
     student, teacher, targets = batch()
     criterion = criterion_of(proxy=proxy, divergence=DIVERGENCES[divergence][0])
-    kernel, wanted = criterion.row_kernel(), []
+    kernel, wanted = criterion.row_kernel(torch.device("cpu"), None), []
     losses = type(kernel).losses
 
     def spy(self, logits, reference, gold, decide, gradient):
@@ -223,6 +223,10 @@ def test_cross_entropy_from_hidden_states_ignores_a_teacher_that_is_given():
 
 
 def test_the_closed_form_is_used_where_it_applies_and_only_there():
-    assert not isinstance(criterion_of().row_kernel(), DefinitionRows)
-    assert isinstance(criterion_of(divergence="reverse_kl").row_kernel(), DefinitionRows)
-    assert isinstance(criterion_of(difficulty="reverse_kl").row_kernel(), DefinitionRows)
+    assert not isinstance(criterion_of().row_kernel(torch.device("cpu"), None), DefinitionRows)
+    assert isinstance(
+        criterion_of(divergence="reverse_kl").row_kernel(torch.device("cpu"), None), DefinitionRows
+    )
+    assert isinstance(
+        criterion_of(difficulty="reverse_kl").row_kernel(torch.device("cpu"), None), DefinitionRows
+    )

@@ -1,0 +1,93 @@
+"""The output projection: from hidden states to logits, and the gradient's way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from sekd_plugin.checks import between
+
+
+def factor_dtype(states: Tensor) -> torch.dtype:
+    """The dtype to multiply in: the states' own, or on a CPU fp32 at least.
+
+    Few CPUs multiply in half precision; the others take many times as long for it.
+    """
+    wide = torch.promote_types(states.dtype, torch.float32)
+    return states.dtype if states.is_cuda else wide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """A model's output projection.
+
+    Formula:
+        a = scale·(h·Wᵀ + b); z = a, or c·tanh(a / c) with a soft cap c
+    """
+
+    weight: Tensor
+    """W, ``[V, D]``; a shard of the words' rows under a vocabulary group."""
+
+    bias: Tensor | None = None
+    """b, ``[V]``."""
+
+    scale: float = 1.0
+    """What the logits are multiplied by."""
+
+    soft_cap: float | None = None
+    """c > 0, which no logit exceeds in size."""
+
+    def __post_init__(self) -> None:
+        if self.soft_cap is not None:
+            between("soft_cap", self.soft_cap, 0.0, float("inf"), open_low=True, open_high=True)
+
+    @property
+    def size(self) -> int:
+        """V, the number of words."""
+        return self.weight.shape[0]
+
+    def frozen(self, words: int | None = None, dtype: torch.dtype | None = None) -> Projection:
+        """The same without gradient: of the first ``words`` words alone, in another dtype."""
+        bias = None if self.bias is None else self.bias.detach()[:words]
+        return Projection(
+            weight=self.weight.detach()[:words].to(dtype),
+            bias=None if bias is None else bias.to(torch.promote_types(bias.dtype, torch.float32)),
+            scale=self.scale,
+            soft_cap=self.soft_cap,
+        )
+
+    def logits(self, states: Tensor) -> Tensor:
+        """z of hidden states, ``[r, D]`` → ``[r, V]``, in fp32 or wider.
+
+        Half-precision factors give fp32 products here: rounded to bf16, a logit of 16 would be off
+        by up to 3 %, as would then be its word's probability.
+        """
+        logits = self._products(states)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.soft_cap is not None:
+            logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
+        return logits
+
+    def _products(self, states: Tensor) -> Tensor:
+        wide = torch.promote_types(states.dtype, torch.float32)
+        narrow = self.weight.dtype == states.dtype != wide and self.weight.is_cuda
+        if narrow and not self.weight.requires_grad:
+            products = torch.mm(states, self.weight.t(), out_dtype=wide)
+            return products if self.bias is None else products.add_(self.bias)
+        bias = None if self.bias is None else self.bias.to(wide)
+        return linear(states.to(wide), self.weight.to(wide), bias)
+
+    def pull_back(self, slope: Tensor, logits: Tensor) -> Tensor:
+        """From the gradient by z to that by h·Wᵀ + b, in place: ``[r, V]``.
+
+        Args:
+            slope: the gradient by ``logits``.
+            logits: z, as :meth:`logits` gave it.
+        """
+        if self.soft_cap is not None:
+            slope.addcmul_(slope, (logits / self.soft_cap).square_(), value=-1.0)
+        return slope if self.scale == 1.0 else slope.mul_(self.scale)

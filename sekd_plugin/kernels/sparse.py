@@ -1,0 +1,112 @@
+"""Rows under a sparse teacher: the method on the listed words, the gold word and the tail.
+
+The student's probability of the tail is the sum over its words, so a gradient on the tail is shared
+among them in proportion to the student's own probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sekd_plugin.kernels.row_kernel import Decide, Method, RowKernel, RowLosses, TeacherRows, define
+from sekd_plugin.teachers import SparseTeacher
+
+
+class SparseRows(RowKernel):
+    """The criterion's definition over coarsened rows ``[r, k + 2]``.
+
+    Their columns are the k listed words, the gold word if it is not among them (else a word that
+    is impossible for both), and the tail.
+    """
+
+    def __init__(self, method: Method, temperature: float) -> None:
+        """Compute ``method``, whose temperature is given, for sparse teachers."""
+        self._method = method
+        self._temperature = temperature
+
+    def losses(
+        self,
+        student: Tensor,
+        teacher: TeacherRows,
+        targets: Tensor,
+        decide: Decide,
+        gradient: Tensor | None,
+    ) -> RowLosses:
+        """The definition's losses of the coarsened rows, their gradient by every word's logit."""
+        rows = self._coarsen(student, teacher, targets)
+        with torch.set_grad_enabled(True):
+            leaf = rows.student.requires_grad_(gradient is not None)
+            found = define(self._method, leaf, rows.teacher, rows.gold, decide)
+            if gradient is not None:
+                (slope,) = torch.autograd.grad(found.token_loss.sum(), leaf)
+                rows.spread(slope, out=gradient)
+        wide = rows.wide
+        gold = wide.gather(-1, targets[:, None])[:, 0]
+        return RowLosses(
+            token_loss=found.token_loss.detach(),
+            difficulty=found.difficulty,
+            hard=found.hard,
+            cross_entropy=torch.logsumexp(wide, -1) - gold,
+            agreement=rows.first_word_agrees(),
+        )
+
+    def _coarsen(self, student: Tensor, teacher: TeacherRows, targets: Tensor) -> _CoarseRows:
+        if not isinstance(teacher, SparseTeacher):
+            raise TypeError(f"a sparse teacher is needed, not {type(teacher).__name__}")
+        return _CoarseRows(student.detach(), teacher, targets, self._temperature)
+
+
+class _CoarseRows:
+    """A chunk of rows, coarsened; logits are multiplied by T again, which the method divides by."""
+
+    def __init__(
+        self, student: Tensor, teacher: SparseTeacher, targets: Tensor, temperature: float
+    ) -> None:
+        dtype = torch.promote_types(student.dtype, torch.float32)
+        self.wide = student.to(dtype)
+        self._listed = teacher
+        self._temperature = temperature
+        log_listed = teacher.log_probabilities.to(dtype)
+        gold = targets[:, None]
+        match = teacher.indices == gold
+        gold_listed = match.any(-1, keepdim=True)
+
+        self._words = torch.cat([teacher.indices, gold], dim=-1)
+        rest = self.wide.scatter(-1, self._words, -math.inf)
+        tail = torch.logsumexp(rest / temperature, -1, keepdim=True)
+        self._rest, self._tail = rest, tail
+        gold_logit = self.wide.gather(-1, gold).masked_fill(gold_listed, -math.inf)
+        listed = self.wide.gather(-1, teacher.indices)
+        self.student = torch.cat([listed, gold_logit, tail * temperature], dim=-1)
+
+        log_gold = teacher.log_gold.to(dtype)[:, None].masked_fill(gold_listed, -math.inf)
+        log_tail = teacher.log_tail.to(dtype)[:, None]
+        # The gold word leaves the tail; rounding may leave it with less than nothing.
+        left = (log_gold - log_tail).masked_fill(torch.isneginf(log_gold), -math.inf).clamp(max=0.0)
+        log_tail = torch.where(left == 0.0, -math.inf, log_tail + torch.log1p(-left.exp()))
+        # A student without any words left has no place for a tail.
+        log_tail = log_tail.masked_fill(torch.isneginf(rest).all(-1, keepdim=True), -math.inf)
+        self.teacher = torch.cat([log_listed, log_gold, log_tail], dim=-1) * temperature
+
+        place = match.to(torch.uint8).argmax(-1)
+        self.gold = torch.where(gold_listed[:, 0], place, teacher.indices.shape[-1])
+
+    def spread(self, slope: Tensor, out: Tensor) -> None:
+        """From the gradient by coarse logits ``[r, k + 2]`` to that by all logits ``[r, V]``."""
+        share = torch.exp(self._rest / self._temperature - self._tail).nan_to_num_(nan=0.0)
+        share.mul_(slope[:, -1:])
+        # Zero where the gold word is listed as well: its own column is impossible then.
+        share.scatter_add_(-1, self._words, slope[:, :-1].nan_to_num(nan=0.0))
+        out.copy_(share)
+
+    def first_word_agrees(self) -> Tensor:
+        """Whether a word that is first for the teacher is first for the student: ``[r]``."""
+        listed = self._listed
+        if listed.indices.shape[-1] == 0:
+            return torch.zeros_like(self.gold, dtype=torch.bool)
+        first = listed.log_probabilities == listed.log_probabilities.amax(-1, keepdim=True)
+        students = self.wide.gather(-1, listed.indices) == self.wide.amax(-1, keepdim=True)
+        return (first & students).any(-1)

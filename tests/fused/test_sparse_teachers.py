@@ -1,0 +1,165 @@
+"""A teacher known by its likeliest words: the divergence of the coarsened distributions."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from method_definition import DIVERGENCES, PROXIES, method
+
+from sekd_plugin import SelfEvolutionKD
+from sekd_plugin.kernels.fused import ChunkBytes
+from sekd_plugin.teachers import SparseTeacher
+
+EVERY = sorted(DIVERGENCES)
+
+
+def sparse_teacher(logits, targets, k, temperature=1.0):
+    log_p = torch.log_softmax(logits.double() / temperature, dim=-1)
+    found = log_p.topk(k, dim=-1)
+    rest = log_p.scatter(-1, found.indices, -math.inf)
+    return SparseTeacher(
+        indices=found.indices,
+        log_probabilities=found.values,
+        log_tail=torch.logsumexp(rest, dim=-1),
+        log_gold=log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1),
+        temperature=temperature,
+    )
+
+
+def coarse(student, teacher, targets, k, temperature):
+    """Logits of both on the listed words, the gold word and the rest, and the gold's place."""
+    q, p = (torch.softmax(each.double() / temperature, -1) for each in (student, teacher))
+    columns, golds = ([], []), []
+    for row, gold in enumerate(targets.tolist()):
+        words = p[row].topk(k).indices.tolist()
+        words = words if gold in words else [*words, gold]
+        rest = [word for word in range(p.shape[1]) if word not in words]
+        groups = [[word] for word in words] + ([rest] if rest else [])
+        golds.append(words.index(gold))
+        for column, each in zip(columns, (q, p), strict=True):
+            column.append(torch.stack([each[row, group].sum() for group in groups]))
+    return columns, golds
+
+
+def batch(seed, rows=5, words=11, spread=3.0):
+    torch.manual_seed(seed)
+    student = torch.randn(rows, words, dtype=torch.float64) * spread
+    teacher = torch.randn(rows, words, dtype=torch.float64) * spread
+    return student, teacher, torch.randint(0, words, (rows,))
+
+
+def criterion_of(**settings):
+    criterion = SelfEvolutionKD(
+        threshold={"name": "fixed", "config": {"gamma": 0.5}}, beta=0.6, **settings
+    )
+    criterion.chunk_bytes = ChunkBytes(logits_bytes=4 * 11 * 4, cache_bytes=4 * 11 * 2)
+    return criterion
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 11),
+    st.sampled_from(EVERY),
+    st.sampled_from(sorted(PROXIES)),
+    st.sampled_from([1.0, 2.0]),
+    st.sampled_from([0.3, 1.0]),
+)
+def test_it_equals_the_definition_on_the_coarsened_distributions(
+    seed, k, name, proxy, temperature, weight
+):
+    student, teacher, targets = batch(seed)
+    section, divergence = DIVERGENCES[name]
+    criterion = criterion_of(
+        divergence=section, proxy=proxy, temperature=temperature, teacher_weight=weight
+    )
+    leaf = student.clone().requires_grad_()
+    output = criterion(leaf, sparse_teacher(teacher, targets, k, temperature), targets)
+    (gradient,) = torch.autograd.grad(output.loss, leaf)
+
+    exact = student.clone().requires_grad_()
+    (q_rows, p_rows), golds = coarse(exact, teacher, targets, k, temperature)
+    total = torch.zeros((), dtype=torch.float64)
+    for row, (q, p, gold) in enumerate(zip(q_rows, p_rows, golds, strict=True)):
+        difficulty, hard, losses = method(
+            q.log()[None],
+            p.log()[None],
+            torch.tensor([gold]),
+            teacher_weight=weight,
+            beta=0.6,
+            gamma=0.5,
+            divergence=divergence,
+            proxy=PROXIES[proxy],
+        )
+        torch.testing.assert_close(output.difficulty[row], difficulty[0])
+        assert bool(output.hard[row]) == bool(hard[0])
+        torch.testing.assert_close(output.token_loss[row], losses[0].detach())
+        total = total + losses[0]
+    (expected,) = torch.autograd.grad(total, exact)
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+def test_with_every_word_listed_it_equals_the_live_teacher(name, linear):
+    student, teacher, targets = batch(1)
+    weight = torch.eye(11, dtype=torch.float64)
+
+    def run(given):
+        leaf = student.clone().requires_grad_()
+        criterion = criterion_of(divergence=DIVERGENCES[name][0])
+        if linear:
+            output = criterion.forward_linear(leaf, weight, targets=targets, teacher_logits=given)
+        else:
+            output = criterion(leaf, given, targets)
+        return output, torch.autograd.grad(output.loss, leaf)[0]
+
+    live, slope = run(teacher)
+    output, gradient = run(sparse_teacher(teacher, targets, 11))
+    torch.testing.assert_close(output.difficulty, live.difficulty)
+    torch.testing.assert_close(output.cross_entropy, live.cross_entropy)
+    assert torch.equal(output.agreement, live.agreement)
+    assert torch.equal(output.hard, live.hard)
+    torch.testing.assert_close(gradient, slope)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(EVERY))
+def test_it_is_never_above_the_exact_divergence_and_comes_closer_with_more_words(seed, name):
+    student, teacher, targets = batch(seed)
+    criterion = criterion_of(divergence=DIVERGENCES[name][0])
+    exact = criterion(student, teacher, targets).difficulty
+    before = torch.zeros_like(exact)
+    for k in (1, 3, 6, 10):
+        found = criterion(student, sparse_teacher(teacher, targets, k), targets).difficulty
+        assert (found >= before - 1e-9).all() and (found <= exact + 1e-9).all()
+        before = found
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_is_zero_where_student_and_target_are_equal(name):
+    _, teacher, targets = batch(4)
+    criterion = criterion_of(divergence=DIVERGENCES[name][0], teacher_weight=1.0)
+    output = criterion(teacher + 3.0, sparse_teacher(teacher, targets, 4), targets)
+    assert (output.difficulty.abs() < 1e-12).all()
+
+
+def test_masked_positions_may_hold_anything():
+    student, teacher, targets = batch(2)
+    keep = torch.tensor([True, False, True, True, False])
+    given = sparse_teacher(teacher, targets, 3)
+    clean = criterion_of()(student[keep], given[keep.nonzero().squeeze(-1)], targets[keep])
+    given.indices[~keep], given.log_tail[~keep], student[~keep] = -7, math.nan, math.nan
+    output = criterion_of()(student, given, targets.masked_fill(~keep, -100), keep)
+    assert torch.equal(output.token_loss, clean.token_loss)
+
+
+def test_what_does_not_fit_is_refused_with_both_sides():
+    student, teacher, targets = batch(3)
+    with pytest.raises(ValueError, match=r"temperature 2\.0, the criterion 1\.0"):
+        criterion_of()(student, sparse_teacher(teacher, targets, 3, temperature=2.0), targets)
+    with pytest.raises(ValueError, match="the word 10, outside the student's vocabulary of 6"):
+        wide = sparse_teacher(teacher, targets, 11)
+        criterion_of()(student[:, :6], wide, targets.clamp(max=5))
+    with pytest.raises(ValueError, match="indices"):
+        criterion_of()(student[:3], sparse_teacher(teacher, targets, 3), targets[:3])
