@@ -75,6 +75,29 @@ def log_mixture(log_first: Tensor, log_second: Tensor, weight: float) -> Tensor:
     return _log_sum(first, second).masked_fill(neither, -math.inf)
 
 
+def through_mixture(
+    log_first: Tensor, log_mixed: Tensor, weight: float, gradient: Tensor
+) -> Tensor:
+    """From a gradient by the linear mixture to that by its first part.
+
+    Formula:
+        ∂/∂log a = (w·a / m)·∂/∂log m, with m = w·a + (1 − w)·b
+
+    Args:
+        log_first: log a, ``[n, V]``.
+        log_mixed: log m, ``[n, V]``, as :func:`log_mixture` gives it.
+        weight: w in [0, 1].
+        gradient: ∂/∂log m, ``[n, V]``, finite.
+
+    Returns:
+        ``[n, V]``; zero where a is.
+    """
+    if weight == 0.0:
+        return torch.zeros_like(gradient)
+    ratio = (log_first - log_mixed).exp_().nan_to_num_(nan=0.0)  # 0 / 0 where neither is possible
+    return ratio.mul_(gradient).mul_(weight)
+
+
 def _log_sum(log_first: Tensor, log_second: Tensor) -> Tensor:
     """log(a + b), of which one may be zero but not both.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sekd_plugin.checks import between
 from sekd_plugin.divergences.base import Divergence, register_divergence
-from sekd_plugin.divergences.kullback_leibler import kl_rows
+from sekd_plugin.divergences.kullback_leibler import kl_parts, kl_rows
 
 # A head that reaches its mass but for rounding has reached it. With head_mass = teacher_weight
 # = 0.5 the gold word alone is such a head whenever the teacher does not believe in it.
@@ -43,8 +43,20 @@ class AdaptiveKL(Divergence):
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """Both KLs in each row's shares: ``[n, V]``, ``[n, V]`` → ``[n]``."""
         share = self._forward_share(log_target.detach(), log_student.detach())
-        forward = kl_rows(log_target, log_student)
-        reverse = kl_rows(log_student, log_target)
+        return self._shared(
+            share, kl_rows(log_target, log_student), kl_rows(log_student, log_target)
+        )
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and, with g_head's share s, s·(−ỹ) + (1 − s)·q·log(q / ỹ)."""
+        share = self._forward_share(log_target, log_student)
+        forward, target, _ = kl_parts(log_target, log_student)
+        reverse, _, weighted = kl_parts(log_student, log_target)
+        ours = share.unsqueeze(-1)
+        gradient = weighted.mul_(1.0 - ours).sub_(target.mul_(ours))
+        return self._shared(share, forward, reverse), gradient
+
+    def _shared(self, share: Tensor, forward: Tensor, reverse: Tensor) -> Tensor:
         # Where the head fits, the tail alone is judged, even if forward KL is infinite. What makes
         # reverse KL infinite is in the tail, so the tail's share is above zero, if only just.
         forward = torch.where(share == 0.0, 0.0, share * forward)

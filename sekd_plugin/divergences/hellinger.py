@@ -23,5 +23,14 @@ class Hellinger(Divergence):
 
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """Half of the squared differences of roots: ``[n, V]``, ``[n, V]`` → ``[n]``."""
-        difference = (0.5 * log_target).exp() - (0.5 * log_student).exp()
-        return 0.5 * difference.square().sum(dim=-1)
+        return _half_of_squared((0.5 * log_target).exp() - (0.5 * log_student).exp())
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and −½·(√ỹ − √q)·√q."""
+        root = (0.5 * log_student).exp_()
+        difference = (0.5 * log_target).exp_().sub_(root)
+        return _half_of_squared(difference), root.mul_(difference).mul_(-0.5)
+
+
+def _half_of_squared(difference: Tensor) -> Tensor:
+    return 0.5 * difference.square().sum(dim=-1)

@@ -7,7 +7,7 @@ from torch import Tensor
 from sekd_plugin.checks import between
 from sekd_plugin.distributions import log_mixture
 from sekd_plugin.divergences.base import Divergence, register_divergence
-from sekd_plugin.divergences.kullback_leibler import kl_rows
+from sekd_plugin.divergences.kullback_leibler import kl_parts, kl_rows
 from sekd_plugin.errors import ConfigError
 
 _ENDS = {0.0: "reverse_kl", 1.0: "forward_kl"}
@@ -41,6 +41,14 @@ class JensenShannon(Divergence):
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """The weighted KLs to the mixture: ``[n, V]``, ``[n, V]`` → ``[n]``."""
         log_middle = log_mixture(log_target, log_student, self.beta)
+        return self._weighted(kl_rows(log_target, log_middle), kl_rows(log_student, log_middle))
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and (1 − β)·q·log(q / m)."""
+        log_middle = log_mixture(log_target, log_student, self.beta)
         from_target = kl_rows(log_target, log_middle)
-        from_student = kl_rows(log_student, log_middle)
+        from_student, _, weighted = kl_parts(log_student, log_middle)
+        return self._weighted(from_target, from_student), weighted.mul_(1.0 - self.beta)
+
+    def _weighted(self, from_target: Tensor, from_student: Tensor) -> Tensor:
         return self.beta * from_target + (1.0 - self.beta) * from_student

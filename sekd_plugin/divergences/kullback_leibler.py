@@ -7,7 +7,7 @@ from torch import Tensor
 from sekd_plugin.divergences.base import Divergence, register_divergence
 
 
-def kl_rows(log_first: Tensor, log_second: Tensor) -> Tensor:
+def kl_parts(log_first: Tensor, log_second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """KL(a ‖ b) = Σ_v a_v·(log a_v − log b_v), a row at a time.
 
     The sum runs over a·(log a − log b) − a + b. For normalised rows the added terms cancel; they
@@ -20,12 +20,20 @@ def kl_rows(log_first: Tensor, log_second: Tensor) -> Tensor:
         log_second: log b, ``[n, V]``; b = 0 where a > 0 makes the row infinite.
 
     Returns:
-        ``[n]``, in nats.
+        ``[n]``, in nats; and, word by word, what its gradients are made of: a and a·log(a / b),
+        ``[n, V]`` each. That by log b is −a, but for the b that is added, and that by log a is
+        a·log(a / b).
     """
     probability = log_first.exp()
     log_ratio = (log_first - log_second).masked_fill(probability == 0.0, 0.0)
-    terms = probability * log_ratio - probability + log_second.exp()
-    return terms.sum(dim=-1)
+    weighted = probability * log_ratio
+    terms = weighted - probability + log_second.exp()
+    return terms.sum(dim=-1), probability, weighted
+
+
+def kl_rows(log_first: Tensor, log_second: Tensor) -> Tensor:
+    """KL(a ‖ b) alone: ``[n]``, see :func:`kl_parts`."""
+    return kl_parts(log_first, log_second)[0]
 
 
 @register_divergence("forward_kl")
@@ -44,6 +52,11 @@ class ForwardKL(Divergence):
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """KL(target ‖ student): ``[n, V]``, ``[n, V]`` → ``[n]``."""
         return kl_rows(log_target, log_student)
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and −ỹ."""
+        value, target, _ = kl_parts(log_target, log_student)
+        return value, target.neg_()
 
 
 @register_divergence("reverse_kl")
@@ -64,3 +77,8 @@ class ReverseKL(Divergence):
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """KL(student ‖ target): ``[n, V]``, ``[n, V]`` → ``[n]``."""
         return kl_rows(log_student, log_target)
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and q·log(q / ỹ)."""
+        value, _, weighted = kl_parts(log_student, log_target)
+        return value, weighted

@@ -38,9 +38,21 @@ class Alpha(Divergence):
 
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """The α divergence: ``[n, V]``, ``[n, V]`` → ``[n]``."""
+        return self._parts(log_target, log_student)[0]
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and −ỹ^α·q^(1 − α) / α; below α = ½ with q / α added, which would outgrow it."""
+        value, decline = self._parts(log_target, log_student)
+        if self.alpha < 0.5:
+            return value, decline
+        return value, ((1.0 - self.alpha) * decline).sub_(log_target.exp()).div_(self.alpha)
+
+    def _parts(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
         if self.alpha < 0.5:  # D_α(ỹ ‖ q) = D_(1 − α)(q ‖ ỹ)
-            return power_rows(log_student, log_target, self.alpha) / (1.0 - self.alpha)
-        return power_rows(log_target, log_student, 1.0 - self.alpha) / self.alpha
+            value, decline = power_parts(log_student, log_target, self.alpha)
+            return value / (1.0 - self.alpha), decline
+        value, decline = power_parts(log_target, log_student, 1.0 - self.alpha)
+        return value / self.alpha, decline
 
 
 @register_divergence("renyi")
@@ -69,13 +81,24 @@ class Renyi(Divergence):
 
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """Rényi's divergence: ``[n, V]``, ``[n, V]`` → ``[n]``."""
-        excess = self.order - 1.0
+        return self._value(log_target, log_student, self._log_powers(log_target, log_student))
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and −ỹ^r·q^(1 − r) / Σ_v ỹ_v^r·q_v^(1 − r)."""
+        log_powers = self._log_powers(log_target, log_student)
+        value = self._value(log_target, log_student, log_powers)
+        return value, log_powers.softmax(dim=-1).neg_()
+
+    def _log_powers(self, log_target: Tensor, log_student: Tensor) -> Tensor:
+        """log(ỹ^r·q^(1 − r)), ``[n, V]``."""
         absent = torch.isneginf(log_target)
         target = log_target.masked_fill(absent, 0.0)
         log_ratio = target - log_student.masked_fill(absent, 0.0)
-        log_sum = torch.logsumexp(
-            (target + excess * log_ratio).masked_fill(absent, -torch.inf), dim=-1
-        )
+        return (target + (self.order - 1.0) * log_ratio).masked_fill(absent, -torch.inf)
+
+    def _value(self, log_target: Tensor, log_student: Tensor, log_powers: Tensor) -> Tensor:
+        excess = self.order - 1.0
+        log_sum = torch.logsumexp(log_powers, dim=-1)
         # The logarithm of a sum near 1 is all rounding, and the sum of a large one overflows;
         # each row takes the form that is exact for it. The other form sees equal rows instead,
         # so that nothing infinite reaches its gradient.
@@ -89,6 +112,11 @@ class Renyi(Divergence):
 
 
 def power_rows(log_first: Tensor, log_second: Tensor, exponent: float) -> Tensor:
+    """(1 − Σ_v a_v·(b_v / a_v)^s) / s alone: ``[n]``, see :func:`power_parts`."""
+    return power_parts(log_first, log_second, exponent)[0]
+
+
+def power_parts(log_first: Tensor, log_second: Tensor, exponent: float) -> tuple[Tensor, Tensor]:
     """(1 − Σ_v a_v·(b_v / a_v)^s) / s, a row at a time; as s → 0 it becomes KL(a ‖ b).
 
     The sum runs over (a − a·(b/a)^s) / s − a + b. For normalised rows the added terms cancel;
@@ -102,7 +130,9 @@ def power_rows(log_first: Tensor, log_second: Tensor, exponent: float) -> Tensor
         exponent: s < 1, not 0.
 
     Returns:
-        ``[n]``.
+        ``[n]``; and, word by word, what its gradients are made of, c = (a − a·(b/a)^s) / s,
+        ``[n, V]``. That by log a is (1 − s)·c, and that by log b is s·c − a, but for the b that
+        is added.
     """
     neither = torch.isneginf(log_first) & torch.isneginf(log_second)
     first = log_first.masked_fill(neither, 0.0)
@@ -111,5 +141,6 @@ def power_rows(log_first: Tensor, log_second: Tensor, exponent: float) -> Tensor
     falls = shift <= 0.0
     greater = torch.where(falls, first, (1.0 - exponent) * first + exponent * second).exp()
     fall = torch.expm1(torch.where(falls, shift, -shift)) * greater / exponent
-    terms = torch.where(falls, -fall, fall) - first.exp() + second.exp()
-    return terms.masked_fill(neither, 0.0).sum(dim=-1)
+    decline = torch.where(falls, -fall, fall)
+    terms = decline - first.exp() + second.exp()
+    return terms.masked_fill(neither, 0.0).sum(dim=-1), decline

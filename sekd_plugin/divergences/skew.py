@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from sekd_plugin.checks import between
-from sekd_plugin.distributions import log_mixture
+from sekd_plugin.distributions import log_mixture, through_mixture
 from sekd_plugin.divergences.base import Divergence, register_divergence
-from sekd_plugin.divergences.kullback_leibler import kl_rows
+from sekd_plugin.divergences.kullback_leibler import kl_parts, kl_rows
 from sekd_plugin.errors import ConfigError
 
 
@@ -35,6 +35,13 @@ class SkewForwardKL(Divergence):
         """KL(target ‖ blend): ``[n, V]``, ``[n, V]`` → ``[n]``."""
         return kl_rows(log_target, log_mixture(log_target, log_student, self.skew))
 
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and −(1 − skew)·ỹ·q / m."""
+        share = 1.0 - self.skew
+        log_middle = log_mixture(log_target, log_student, self.skew)
+        value, target, _ = kl_parts(log_target, log_middle)
+        return value, through_mixture(log_student, log_middle, share, target.neg_())
+
 
 @register_divergence("skew_reverse_kl")
 class SkewReverseKL(Divergence):
@@ -59,6 +66,13 @@ class SkewReverseKL(Divergence):
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """KL(student ‖ blend): ``[n, V]``, ``[n, V]`` → ``[n]``."""
         return kl_rows(log_student, log_mixture(log_student, log_target, self.skew))
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and q·log(q / m) − skew·q² / m."""
+        log_middle = log_mixture(log_student, log_target, self.skew)
+        value, student, weighted = kl_parts(log_student, log_middle)
+        through = through_mixture(log_student, log_middle, self.skew, student)
+        return value, weighted.sub_(through)
 
 
 def _skew(skew: float, limit: str) -> float:

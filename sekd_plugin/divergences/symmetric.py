@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sekd_plugin.checks import between
 from sekd_plugin.divergences.base import Divergence, register_divergence
-from sekd_plugin.divergences.kullback_leibler import kl_rows
+from sekd_plugin.divergences.kullback_leibler import kl_parts, kl_rows
 from sekd_plugin.errors import ConfigError
 
 _ENDS = {0.0: "reverse_kl", 1.0: "forward_kl"}
@@ -44,6 +44,13 @@ class SymmetricKL(Divergence):
 
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """Both KLs in their shares: ``[n, V]``, ``[n, V]`` → ``[n]``."""
-        forward = kl_rows(log_target, log_student)
-        reverse = kl_rows(log_student, log_target)
+        return self._shared(kl_rows(log_target, log_student), kl_rows(log_student, log_target))
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and w·(−ỹ) + (1 − w)·q·log(q / ỹ)."""
+        forward, target, _ = kl_parts(log_target, log_student)
+        reverse, _, weighted = kl_parts(log_student, log_target)
+        return self._shared(forward, reverse), self._shared(target.neg_(), weighted)
+
+    def _shared(self, forward: Tensor, reverse: Tensor) -> Tensor:
         return self.forward_weight * forward + (1.0 - self.forward_weight) * reverse

@@ -24,4 +24,14 @@ class TotalVariation(Divergence):
 
     def forward(self, log_target: Tensor, log_student: Tensor) -> Tensor:
         """Half of the absolute differences: ``[n, V]``, ``[n, V]`` → ``[n]``."""
-        return 0.5 * (log_target.exp() - log_student.exp()).abs().sum(dim=-1)
+        return _half_of_absolute(log_target.exp() - log_student.exp())
+
+    def value_and_gradient(self, log_target: Tensor, log_student: Tensor) -> tuple[Tensor, Tensor]:
+        """D and −½·sign(ỹ − q)·q."""
+        student = log_student.exp()
+        difference = log_target.exp().sub_(student)
+        return _half_of_absolute(difference), student.mul_(difference.sign_()).mul_(-0.5)
+
+
+def _half_of_absolute(difference: Tensor) -> Tensor:
+    return 0.5 * difference.abs().sum(dim=-1)

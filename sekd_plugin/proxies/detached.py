@@ -24,3 +24,14 @@ class DetachedProxy(Proxy):
     ) -> tuple[Tensor, Tensor]:
         """(log q̂ without gradient, log q)."""
         return log_mixture(log_student.detach(), log_target, beta), log_student
+
+    def pull_back(
+        self,
+        log_target: Tensor,
+        log_student: Tensor,
+        log_second: Tensor,
+        beta: float,
+        gradient: Tensor,
+    ) -> Tensor:
+        """w: the second of the pair is the student."""
+        return gradient

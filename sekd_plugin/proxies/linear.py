@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sekd_plugin.distributions import log_mixture
+from sekd_plugin.distributions import log_mixture, through_mixture
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.proxies.base import Proxy, register_proxy
 
@@ -35,6 +35,17 @@ class LinearProxy(Proxy):
     ) -> tuple[Tensor, Tensor]:
         """(log ỹ, log q̂) with q̂ the linear mixture."""
         return log_target, log_mixture(log_student, log_target, beta)
+
+    def pull_back(
+        self,
+        log_target: Tensor,
+        log_student: Tensor,
+        log_second: Tensor,
+        beta: float,
+        gradient: Tensor,
+    ) -> Tensor:
+        """w·β·q / q̂."""
+        return through_mixture(log_student, log_second, beta, gradient)
 
     def scale(self, beta: float) -> float:
         """1 / β with ``rescale``, else 1."""

@@ -25,3 +25,15 @@ class LogLinearProxy(Proxy):
     ) -> tuple[Tensor, Tensor]:
         """(log ỹ, log q̂) with q̂ the normalised geometric mixture."""
         return log_target, log_geometric_mixture(log_student, log_target, beta)
+
+    def pull_back(
+        self,
+        log_target: Tensor,
+        log_student: Tensor,
+        log_second: Tensor,
+        beta: float,
+        gradient: Tensor,
+    ) -> Tensor:
+        """β·(w − q̂·Σ w)."""
+        total = gradient.sum(dim=-1, keepdim=True)
+        return gradient.addcmul_(log_second.exp(), total, value=-1.0).mul_(beta)

@@ -58,6 +58,9 @@ def check_divergence(
     - ``the gradient is the slope of the value``: finite differences in float64;
     - ``a gradient to the target is true``: the criterion gives the target as a constant, so none
       need reach it; one that does is the slope of the value too;
+    - ``the analytic gradient is autograd's``, only where ``value_and_gradient`` is written for this
+      ``forward``: the value is that of ``forward``, and w − q·Σ w its gradient, finite wherever
+      the value is; a word whose gradient jumps may take any that autograd gives within rounding;
     - ``the definition``, only where one is given.
 
     Without ``definition`` this finds whatever is no divergence or no gradient of its own value.
@@ -157,8 +160,11 @@ def _one_number_a_row(make: Make, pair: RowPair) -> None:
 
 def _unchanged(make: Make, pair: RowPair) -> None:
     log_target, log_student = pair.log_target, pair.log_student
+    divergence = make()
     with torch.no_grad():
-        make()(log_target, log_student)
+        divergence(log_target, log_student)
+        if divergence.is_analytic:
+            divergence.value_and_gradient(log_target, log_student)
     expect_close(log_target, pair.log_target, 0.0, "log_target afterwards")
     expect_close(log_student, pair.log_student, 0.0, "log_student afterwards")
 
@@ -300,16 +306,18 @@ def _fp32_agrees(make: Make, pair: RowPair) -> None:
     tolerance = 1.0 + double.abs().amax(dim=-1, keepdim=True).nan_to_num(posinf=0.0)
     tolerance = 2e-4 * tolerance
     if not bool(((single - double).abs() <= tolerance).all()):
-        lowest, highest = _gradients_nearby(divergence, exact)
+        lowest, highest = _gradients_nearby(divergence, exact, torch.float32)
         double = single.double().clamp(min=lowest, max=highest)
     expect_close(single, double, tolerance, "the gradient in fp32")
 
 
-def _gradients_nearby(divergence: Divergence, pair: RowPair) -> tuple[Tensor, Tensor]:
-    """The least and the greatest gradient, word by word, where rounding to fp32 may have led."""
+def _gradients_nearby(
+    divergence: Divergence, pair: RowPair, rounded: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The least and the greatest gradient, word by word, where rounding may have led."""
     generator = torch.Generator().manual_seed(0)
     logits = pair.student_logits
-    size = _ROUNDING[torch.float32] * (1.0 + pair.magnitude)
+    size = _ROUNDING[rounded] * (1.0 + pair.magnitude)
     gradients = [_student_gradient(divergence, pair)]
     for _ in range(_TRIES_NEARBY):
         step = size * (torch.randint(0, 2, logits.shape, generator=generator) * 2.0 - 1.0)
@@ -360,6 +368,29 @@ def _target_gradient(make: Make, pair: RowPair) -> None:
     gradient = autograd_rows(value, rows.target_logits)
     if bool((gradient != 0.0).any()):
         expect_slope(value, rows.target_logits, gradient, "the gradient by the target's logits")
+
+
+def _analytic_gradient(make: Make, pair: RowPair) -> None:
+    divergence = make()
+    if not divergence.is_analytic:
+        return
+    log_target, log_student = pair.log_target, pair.log_student
+    with torch.no_grad():
+        value, slope = divergence.value_and_gradient(log_target, log_student)
+    known = _values(divergence, pair)
+    expect_close(value, known, _agreement(pair, known), "D beside its analytic gradient")
+    expect(slope.shape == log_student.shape, got=tuple(slope.shape), expected=log_student.shape)
+    expect(slope.dtype == pair.dtype, got=slope.dtype, expected=pair.dtype)
+    finite = torch.isfinite(known)
+    rows, slope = pair.rows(finite), slope[finite]
+    gradient = slope - log_student[finite].exp() * slope.sum(dim=-1, keepdim=True)
+    expected = _student_gradient(divergence, rows)
+    tolerance = 1.0 + expected.abs().amax(dim=-1, keepdim=True) + rows.magnitude / 100
+    tolerance = _AGREEMENT[pair.dtype] * tolerance
+    if not bool(((gradient - expected).abs() <= tolerance).all()):
+        lowest, highest = _gradients_nearby(divergence, rows, pair.dtype)
+        expected = gradient.clamp(min=lowest, max=highest)
+    expect_close(gradient, expected, tolerance, "the analytic gradient by the student's logits")
 
 
 _DOUBLE = (torch.float64,)
@@ -430,5 +461,10 @@ LAWS: tuple[Law[Divergence], ...] = (
             near=False,
         ),
         check=_target_gradient,
+    ),
+    Law(
+        name="the analytic gradient is autograd's",
+        examples=row_pairs(rows=(1, 2, 0, 3)),
+        check=_analytic_gradient,
     ),
 )

@@ -46,6 +46,8 @@ def check_proxy(
     - ``fp32 agrees with float64``;
     - ``no gradient through the target``: the first of the pair is a constant;
     - ``the gradient is the slope through the student``: finite differences in float64;
+    - ``the analytic gradient is autograd's``, only where ``pull_back`` is written for this
+      ``forward``: for any gradient by the second of the pair;
     - ``nothing to learn at equality``: q = ỹ costs nothing;
     - ``one end of β is an easy token`` and ``the other end teaches nothing``, in value and
       gradient: β = 1 and β = 0 where the student's side is blended, β = 0 and β = 1 where the
@@ -176,7 +178,11 @@ def _unchanged(make: Make, blend: _Blend) -> None:
         return
     log_target, log_student = blend.log_target, blend.log_student
     with torch.no_grad():
-        proxy(log_target, log_student, blend.beta)
+        _, second = proxy(log_target, log_student, blend.beta)
+        if proxy.is_analytic:
+            log_second, slope = second.clone(), torch.zeros_like(second)
+            proxy.pull_back(log_target, log_student, second, blend.beta, slope)
+            expect_close(second, log_second, 0.0, "log_second afterwards")
     expect_close(log_target, blend.log_target, 0.0, "log_target afterwards")
     expect_close(log_student, blend.log_student, 0.0, "log_student afterwards")
 
@@ -263,6 +269,28 @@ def _slope(make: Make, blend: _Blend) -> None:
 
     gradient = autograd_rows(_loss(proxy, blend), logits)
     expect_slope(through_the_student, logits, gradient, "the loss's gradient")
+
+
+def _analytic_gradient(make: Make, blend: _Blend) -> None:
+    proxy = make()
+    if not _accepts(proxy, blend.beta) or not proxy.is_analytic:
+        return
+    log_target, log_student = blend.log_target, blend.log_student
+    first, second = _pair(proxy, blend)
+    # No divergence in particular: its gradient has both signs, and none where there is no word.
+    signs = torch.linspace(1.0, 3.0, second.shape[-1], dtype=second.dtype).mul(9.0).sin()
+    slope = (signs * second.exp() - first.exp()).masked_fill(torch.isneginf(second), 0.0)
+
+    def through_the_student(logits: Tensor) -> Tensor:
+        _, moved = proxy(log_target, torch.log_softmax(logits, dim=-1), blend.beta)
+        return (slope * moved.masked_fill(torch.isneginf(second), 0.0)).sum(dim=-1)
+
+    with torch.no_grad():
+        pulled = proxy.pull_back(log_target, log_student, second, blend.beta, slope.clone())
+    expect(pulled.shape == second.shape, got=tuple(pulled.shape), expected=tuple(second.shape))
+    gradient = pulled - log_student.exp() * pulled.sum(dim=-1, keepdim=True)
+    expected = autograd_rows(through_the_student, blend.student_logits.to(blend.dtype))
+    expect_close(gradient, expected, _tolerance(blend), "the gradient through the student")
 
 
 def _nothing_at_equality(make: Make, blend: _Blend) -> None:
@@ -362,6 +390,11 @@ LAWS: tuple[Law[Proxy], ...] = (
         name="the gradient is the slope through the student",
         examples=_MEASURABLE,
         check=_slope,
+    ),
+    Law(
+        name="the analytic gradient is autograd's",
+        examples=_blends(row_pairs(rows=(1, 2, 0, 3))),
+        check=_analytic_gradient,
     ),
     Law(name="nothing to learn at equality", examples=_ANY, check=_nothing_at_equality),
     Law(name="one end of β is an easy token", examples=_MEASURABLE, check=_easy_end),

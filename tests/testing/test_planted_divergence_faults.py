@@ -49,6 +49,13 @@ class RightSquaredDistance(Divergence):
         return (log_target.exp() - log_student.exp()).square().sum(dim=-1)
 
 
+class RightAnalyticGradient(RightKL):
+    """Right: −ỹ, and a multiple of q that the softmax takes away."""
+
+    def value_and_gradient(self, log_target, log_student):
+        return kl(log_target, log_student), 2.0 * log_student.exp() - log_target.exp()
+
+
 class NoEntropyTerm(Divergence):
     def forward(self, log_target, log_student):
         absent = log_target.exp() == 0.0
@@ -238,11 +245,60 @@ class Raises(Divergence):
         return kl(log_target, log_student)
 
 
+class AnalyticGradientOffByOnePercent(RightKL):
+    def value_and_gradient(self, log_target, log_student):
+        return kl(log_target, log_student), -1.01 * log_target.exp()
+
+
+class AnotherValueBesideTheGradient(RightKL):
+    def value_and_gradient(self, log_target, log_student):
+        return 1.01 * kl(log_target, log_student), -log_target.exp()
+
+
+class NaNAnalyticGradientAtZero(RightKL):
+    """∂D/∂q times q, with a division by a probability of zero between the two."""
+
+    def value_and_gradient(self, log_target, log_student):
+        student = log_student.exp()
+        return kl(log_target, log_student), -log_target.exp() / student * student
+
+
+class GradientByProbability(RightKL):
+    """The gradient by q, not by log q."""
+
+    def value_and_gradient(self, log_target, log_student):
+        return kl(log_target, log_student), -(log_target - log_student).exp()
+
+
+class AnalyticGradientOfAnotherShape(RightKL):
+    def value_and_gradient(self, log_target, log_student):
+        return kl(log_target, log_student), -log_target.exp().sum(dim=-1, keepdim=True)
+
+
+class AnalyticGradientInAnotherDtype(RightKL):
+    def value_and_gradient(self, log_target, log_student):
+        return kl(log_target, log_student), -log_target.double().exp()
+
+
+class AnalyticInPlace(RightKL):
+    def value_and_gradient(self, log_target, log_student):
+        return kl(log_target, log_student), log_target.exp_().neg_()
+
+
 @dataclass
 class Fault:
     divergence: Divergence
     law: str
     definition: object = None
+
+
+class OtherSideOfTheJump(TotalVariation):
+    """A word that is up to a thousandth too likely is taught to be likelier still."""
+
+    def value_and_gradient(self, log_target, log_student):
+        value, _ = super().value_and_gradient(log_target, log_student)
+        behind = log_student <= log_target + 1e-3
+        return value, torch.where(behind, -0.5, 0.5) * log_student.exp()
 
 
 class WrongBesideTheJump(TotalVariation):
@@ -280,6 +336,13 @@ FAULTS = [
     Fault(Raises(), "one number a row"),
     Fault(HalfPrecisionInside(), "fp32 agrees with float64"),
     Fault(PositionMatters(), "words have no order"),
+    Fault(AnalyticGradientOffByOnePercent(), "the analytic gradient is autograd's"),
+    Fault(AnotherValueBesideTheGradient(), "the analytic gradient is autograd's"),
+    Fault(NaNAnalyticGradientAtZero(), "the analytic gradient is autograd's"),
+    Fault(GradientByProbability(), "the analytic gradient is autograd's"),
+    Fault(AnalyticGradientOfAnotherShape(), "the analytic gradient is autograd's"),
+    Fault(AnalyticGradientInAnotherDtype(), "the analytic gradient is autograd's"),
+    Fault(AnalyticInPlace(), "inputs are left unchanged"),
     # What leaves another true divergence is seen by the definition alone.
     Fault(SwappedSkew(), "the definition", kl_by_definition),
     Fault(Epsilon(1e-12), "the definition", kl_by_definition),
@@ -299,7 +362,17 @@ def test_a_fault_is_named_by_the_law_it_breaks(fault):
     assert "target_logits = " in text
 
 
-@pytest.mark.parametrize("divergence", [RightKL, RightSquaredDistance])
+class DoubledWithoutItsGradient(AnalyticGradientOffByOnePercent):
+    """What it inherits is not of its own value, and is not used."""
+
+    def forward(self, log_target, log_student):
+        return 2.0 * kl(log_target, log_student)
+
+
+RIGHT = [RightKL, RightSquaredDistance, RightAnalyticGradient, DoubledWithoutItsGradient]
+
+
+@pytest.mark.parametrize("divergence", RIGHT)
 def test_a_right_divergence_passes(divergence):
     check_divergence(divergence, max_examples=10)
 
@@ -314,9 +387,9 @@ def test_another_true_divergence_passes_without_a_definition(divergence):
     check_divergence(divergence, max_examples=10)
 
 
-def fp32_law(divergence, student):
-    """That law, on one pair of two-word rows whose words differ by less than fp32 rounding."""
-    (law,) = [law for law in LAWS if law.name == "fp32 agrees with float64"]
+def law_beside_a_jump(name, divergence, student):
+    """A law on one pair of two-word rows whose words differ by less than fp32 rounding."""
+    (law,) = [law for law in LAWS if law.name == name]
     target = torch.tensor([[0.0, 0.25]], dtype=torch.float64)
     law.check(type(divergence), RowPair(target, torch.tensor([student]).double(), torch.float32))
 
@@ -325,9 +398,17 @@ ROUNDED_TO_EQUAL = [0.0024999999441206455, 0.2524999976158142]
 
 
 def test_a_gradient_may_take_either_side_of_a_jump_where_fp32_cannot_tell_them_apart():
-    fp32_law(TotalVariation(), ROUNDED_TO_EQUAL)
+    law = "fp32 agrees with float64"
+    law_beside_a_jump(law, TotalVariation(), ROUNDED_TO_EQUAL)
     with pytest.raises(BreachError, match="the gradient in fp32"):
-        fp32_law(WrongBesideTheJump(), ROUNDED_TO_EQUAL)
+        law_beside_a_jump(law, WrongBesideTheJump(), ROUNDED_TO_EQUAL)
+
+
+def test_so_may_an_analytic_gradient():
+    law = "the analytic gradient is autograd's"
+    law_beside_a_jump(law, OtherSideOfTheJump(), ROUNDED_TO_EQUAL)
+    with pytest.raises(BreachError, match="the analytic gradient"):
+        law_beside_a_jump(law, OtherSideOfTheJump(), [0.0, 0.2505])
 
 
 def test_the_report_shows_the_smallest_example_and_both_numbers():

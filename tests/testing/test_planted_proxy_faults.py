@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sekd_plugin import Proxy
-from sekd_plugin.distributions import log_geometric_mixture, log_mixture
+from sekd_plugin.distributions import log_geometric_mixture, log_mixture, through_mixture
 from sekd_plugin.testing import LawBrokenError, check_proxy
 
 
@@ -15,6 +15,14 @@ class RightBlend(Proxy):
 
     def forward(self, log_target, log_student, beta):
         return log_target, log_mixture(log_student, log_target, beta**2)
+
+
+class RightPullBack(RightBlend):
+    """Right: and a multiple of q that the softmax takes away."""
+
+    def pull_back(self, log_target, log_student, log_second, beta, gradient):
+        pulled = through_mixture(log_student, log_second, beta**2, gradient)
+        return pulled - 3.0 * log_student.exp()
 
 
 class SwappedShares(Proxy):
@@ -118,6 +126,45 @@ class Sharpened(Proxy):
         return log_target, torch.log_softmax((1.0 + beta) * log_student, dim=-1)
 
 
+class PullBackOffByOnePercent(RightBlend):
+    def pull_back(self, log_target, log_student, log_second, beta, gradient):
+        return 1.01 * through_mixture(log_student, log_second, beta**2, gradient)
+
+
+class PullBackOfForwardKLAlone(RightBlend):
+    """What comes in is taken to be −ỹ."""
+
+    def pull_back(self, log_target, log_student, log_second, beta, gradient):
+        return through_mixture(log_student, log_second, beta**2, -log_target.exp())
+
+
+class NaNPullBackAtZero(RightBlend):
+    def pull_back(self, log_target, log_student, log_second, beta, gradient):
+        return beta**2 * log_student.exp() / log_second.exp() * gradient
+
+
+class PullBackOfAnotherShape(RightBlend):
+    def pull_back(self, log_target, log_student, log_second, beta, gradient):
+        return gradient.sum(dim=-1, keepdim=True)
+
+
+class PullBackInPlace(RightBlend):
+    def pull_back(self, log_target, log_student, log_second, beta, gradient):
+        return gradient.mul_(log_student.sub_(log_second).exp_()).mul_(beta**2)
+
+
+class PullBackOntoTheProxy(RightBlend):
+    def pull_back(self, log_target, log_student, log_second, beta, gradient):
+        return gradient.mul_(log_second.sub_(log_student).neg_().exp_()).mul_(beta**2)
+
+
+class FourthPowerWithoutItsGradient(PullBackOffByOnePercent):
+    """What it inherits is not of its own pair, and is not used."""
+
+    def forward(self, log_target, log_student, beta):
+        return super().forward(log_target, log_student, beta**2)
+
+
 FAULTS = [
     (SwappedShares, "one end of β is an easy token"),
     (NeverQuiteTheTarget, "the other end teaches nothing"),
@@ -135,6 +182,12 @@ FAULTS = [
     (OneTensor, "a pair of log-distributions"),
     (NegativeScale, "a pair of log-distributions"),
     (Sharpened, "nothing to learn at equality"),
+    (PullBackOffByOnePercent, "the analytic gradient is autograd's"),
+    (PullBackOfForwardKLAlone, "the analytic gradient is autograd's"),
+    (NaNPullBackAtZero, "the analytic gradient is autograd's"),
+    (PullBackOfAnotherShape, "the analytic gradient is autograd's"),
+    (PullBackInPlace, "inputs are left unchanged"),
+    (PullBackOntoTheProxy, "inputs are left unchanged"),
 ]
 
 
@@ -149,5 +202,6 @@ def test_a_fault_is_named_by_the_law_it_breaks(proxy, law):
     assert "beta = " in text
 
 
-def test_a_right_proxy_passes():
-    check_proxy(RightBlend, max_examples=10)
+@pytest.mark.parametrize("proxy", [RightBlend, RightPullBack, FourthPowerWithoutItsGradient])
+def test_a_right_proxy_passes(proxy):
+    check_proxy(proxy, max_examples=10)
