@@ -235,6 +235,9 @@ class Criterion(nn.Module, ABC):
         rows.check_vocabulary(size)
         states = rows.take(student_hidden, "student_hidden")
 
+        if self.kernel == "reference" and division is not None:
+            raise ValueError("kernel 'reference' needs all words on one rank; use 'auto'")
+
         sparse = isinstance(teacher_logits, SparseTeacher)
         if teacher_hidden is not None and teacher_weight is not None and teacher_logits is None:
             projection = Projection(
@@ -251,7 +254,7 @@ class Criterion(nn.Module, ABC):
                 raise ValueError("give teacher_logits or the teacher's hidden states, not both")
             teacher = self._ready_teacher(rows, teacher_logits, size, division)
 
-        if self.kernel == "reference" and division is None and not sparse:
+        if self.kernel == "reference" and not sparse:
             return self.forward_rows(rows, student.logits(states), teacher(slice(None)))
 
         frozen = student.frozen()

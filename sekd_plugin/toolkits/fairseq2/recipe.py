@@ -31,6 +31,7 @@ from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
 from sekd_plugin.toolkits.fairseq2.student import make_student
+from sekd_plugin.toolkits.fairseq2.tensor_parallel_norm import mend_gradient_norm
 from sekd_plugin.toolkits.fairseq2.units import (
     Distillation,
     DistillationEvalUnit,
@@ -72,6 +73,7 @@ class TrainingRecipe(Recipe):
             longest["teacher"] = teacher.max_seq_len
 
         share_steps_over(criterion, context.gangs)
+        mend_gradient_norm(context.get_data_parallel_model(), context.gangs)
         distillation = Distillation(context.get_data_parallel_model(), teacher, criterion)
         train = self._encode(config, "train", tokenizer, template, longest)
         reader = CorpusReader(
@@ -198,6 +200,10 @@ def build_criterion(config: TrainingConfig) -> Criterion:
     import_plugins(config.plugins, "plugins")
     section = config.criterion
     criterion = criteria.create({"name": section.name, "config": section.config}, "criterion")
+    try:
+        criterion.kernel = section.kernel
+    except ConfigError as error:
+        raise error.within("criterion") from None
     if criterion.needs_teacher and config.teacher is None:
         raise ConfigError("teacher", f"is missing; the criterion '{section.name}' needs one")
     if not criterion.needs_teacher and config.teacher is not None:

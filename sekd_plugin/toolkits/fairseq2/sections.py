@@ -75,6 +75,11 @@ class CriterionSection:
     config: object = None
     """The criterion's settings; None takes their defaults."""
 
+    kernel: str = "auto"
+    """How it is computed: ``chunked``, from hidden states and without the logits of a batch;
+    ``triton``, likewise with kernels of its own on a GPU; ``reference``, the definition by
+    autograd over all logits. ``auto`` takes ``triton`` where it can be had, else ``chunked``."""
+
 
 @dataclass(kw_only=True)
 class TranslationSection:

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from fairseq2.models.clm import CausalLM
 from fairseq2.models.transformer_lm import TransformerLM
 from fairseq2.nn import BatchLayout
 from torch import Tensor
 from torch.nn import Module
 
 from sekd_plugin.errors import ConfigError
-from sekd_plugin.rows import TargetRows
 
-RowsLoss = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
+LossOfStates = Callable[[Tensor, Module], Tensor]
 """From the decoder's output ``[B, S, D]`` and the output projection to a scalar."""
 
 
@@ -31,13 +28,13 @@ class StudentLM(TransformerLM):  # type: ignore[misc]  # final to type checkers 
         seqs: Tensor,
         seqs_layout: BatchLayout,
         *arguments: Any,
-        rows_loss: RowsLoss | None = None,
+        loss_of_states: LossOfStates | None = None,
         **options: Any,
     ) -> Any:
-        """Return ``rows_loss(decoder_output, final_proj)``, or what the parent returns."""
-        if rows_loss is None:
+        """Return ``loss_of_states(decoder_output, final_proj)``, or what the parent returns."""
+        if loss_of_states is None:
             return super().forward(seqs, seqs_layout, *arguments, **options)
-        return rows_loss(decoder_output(self, seqs, seqs_layout), self.final_proj)
+        return loss_of_states(decoder_output(self, seqs, seqs_layout), self.final_proj)
 
 
 def make_student(model: Module) -> None:
@@ -62,15 +59,3 @@ def decoder_output(model: TransformerLM, seqs: Tensor, layout: BatchLayout) -> T
     embeddings, layout = model.decoder_frontend(seqs, layout, state_bag=None)
     states: Tensor = model.decoder(embeddings, layout, state_bag=None)
     return states
-
-
-@torch.no_grad()
-def teacher_logits(
-    teacher: CausalLM, seqs: Tensor, layout: BatchLayout, rows: TargetRows
-) -> Tensor:
-    """The frozen teacher's logits on the target tokens alone: ``[n, V']``."""
-    if isinstance(teacher, TransformerLM):
-        states = decoder_output(teacher, seqs, layout)
-        logits: Tensor = teacher.final_proj(rows.take(states, "teacher's decoder output"))
-        return logits
-    return rows.take(teacher(seqs, layout), "teacher's logits")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -29,7 +29,8 @@ from sekd_plugin.toolkits.fairseq2.metrics import (
     finish_metric_values,
     update_criterion_metrics,
 )
-from sekd_plugin.toolkits.fairseq2.student import teacher_logits
+from sekd_plugin.toolkits.fairseq2.projection import in_autocast, output_projection
+from sekd_plugin.toolkits.fairseq2.teacher import TeacherArguments, TeacherOutput
 
 
 class Distillation:
@@ -59,18 +60,37 @@ class Distillation:
         rows = TargetRows.of(target_batch.seqs, target_batch.target_mask)
         teacher = None
         if self._teacher is not None:
-            teacher = teacher_logits(self._teacher, seqs, layout, rows)
+            teacher = TeacherOutput.of(self._teacher, seqs, layout)
         outputs: list[CriterionOutput] = []
 
-        def rows_loss(states: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
-            student = project(rows.take(states, "student's decoder output"))
-            with torch.autocast(student.device.type, enabled=False):
-                output = self.criterion.forward_rows(rows, student, teacher)
+        def loss_of_states(states: Tensor, final_proj: Module) -> Tensor:
+            projection = output_projection(final_proj)
+            if projection is None or self.criterion.kernel == "reference":
+                logits = final_proj(rows.take(states, "the student's output"))
+                theirs = None if teacher is None else teacher.logits(rows)
+                with torch.autocast(states.device.type, enabled=False):
+                    output = self.criterion.forward_rows(rows, logits, theirs)
+            else:
+                group = projection.group
+                arguments = TeacherArguments()
+                if teacher is not None:
+                    arguments = teacher.for_states(group)
+                states = in_autocast(states)
+                with torch.autocast(states.device.type, enabled=False):
+                    output = self.criterion.forward_linear(
+                        states,
+                        projection.weight,
+                        targets=target_batch.seqs,
+                        mask=target_batch.target_mask,
+                        student_bias=projection.bias,
+                        vocabulary_group=group,
+                        **arguments,
+                    )
             outputs.append(output)
             return output.loss
 
         try:
-            loss = self._student(seqs, layout, rows_loss=rows_loss)
+            loss = self._student(seqs, layout, loss_of_states=loss_of_states)
         except NonFiniteLogitsError as error:
             problem = f"the {error.model}'s logits are not finite on"
             raise self._stopped(problem, error.rows, batch, rows) from None
