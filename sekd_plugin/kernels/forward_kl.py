@@ -27,7 +27,6 @@ from sekd_plugin.kernels.row_kernel import (
     RowKernel,
     RowLosses,
     TeacherRows,
-    define,
     dense,
 )
 
@@ -73,14 +72,15 @@ class ForwardKLRows(RowKernel):
 
     Args:
         settings: the criterion.
-        linear: whether its proxy is the linear one; the hard rows of others are differentiated
-            by autograd, those rows alone.
-        hard_scale: what a hard row's loss is multiplied by.
+        hard_rows: what computes hard rows, those alone; None if the proxy is the linear one.
+        hard_scale: what a hard row's loss is multiplied by, with the linear proxy.
     """
 
-    def __init__(self, settings: Settings, *, linear: bool, hard_scale: float) -> None:
+    def __init__(
+        self, settings: Settings, *, hard_rows: RowKernel | None = None, hard_scale: float = 1.0
+    ) -> None:
         self._settings = settings
-        self._linear = linear
+        self._hard_rows = hard_rows
         self._hard_scale = hard_scale
         self._definition = DefinitionRows(settings)
 
@@ -105,14 +105,16 @@ class ForwardKLRows(RowKernel):
         token_loss = seen.difficulty * squared
         hard_gradient: Tensor | None = None
         if rows.numel() > 0:
-            if self._linear:
+            if self._hard_rows is None:
                 hard_loss, hard_gradient = self._linear_proxy(seen, targets, rows)
                 token_loss[rows] = hard_loss * (self._hard_scale * squared)
                 hard_gradient.mul_(self._hard_scale * slope)
             else:
-                token_loss[rows], hard_gradient = self._by_definition(
-                    student[rows], teacher[rows], targets[rows]
-                )
+                if gradient is not None:
+                    hard_gradient = seen.student.new_empty(rows.numel(), student.shape[1])
+                token_loss[rows] = self._hard_rows.losses(
+                    student[rows], teacher[rows], targets[rows], _all_hard, hard_gradient
+                ).token_loss
         if gradient is not None:
             easy = seen.student.sub_(seen.others, alpha=settings.teacher_weight)
             easy.scatter_add_(-1, targets[:, None], -seen.gold_target)
@@ -191,17 +193,9 @@ class ForwardKLRows(RowKernel):
         mean = (q * ratio).sum(-1, keepdim=True)
         return loss, ratio.sub_(mean).mul_(q).mul_(-beta)
 
-    def _by_definition(
-        self, student: Tensor, teacher: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Loss and gradient of hard rows as the definition has them."""
-        with torch.set_grad_enabled(True):
-            leaf = student.detach().requires_grad_(True)
-            found = define(
-                self._settings, leaf, teacher, targets, lambda d: torch.ones_like(d).bool()
-            )
-            (gradient,) = torch.autograd.grad(found.token_loss.sum(), leaf)
-        return found.token_loss.detach(), gradient.to(found.token_loss.dtype)
+
+def _all_hard(difficulty: Tensor) -> Tensor:
+    return torch.ones_like(difficulty, dtype=torch.bool)
 
 
 def _shifted(logits: Tensor, dtype: torch.dtype, temperature: float) -> Tensor:

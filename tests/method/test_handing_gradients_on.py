@@ -8,7 +8,6 @@ from method_cases import SMALL, batches, build, fixed, loss_and_gradient, settin
 from method_definition import DIVERGENCES, PROXIES
 
 from sekd_plugin import CrossEntropy, SelfEvolutionKD
-from sekd_plugin.kernels.row_kernel import DefinitionRows
 
 
 def batch(rows=6, words=50, dtype=torch.float32):
@@ -220,13 +219,3 @@ def test_cross_entropy_from_hidden_states_ignores_a_teacher_that_is_given():
     output = CrossEntropy().forward_linear(hidden, weight, hidden, weight, targets)
     expected = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, reduction="sum")
     torch.testing.assert_close(output.loss, expected)
-
-
-def test_the_closed_form_is_used_where_it_applies_and_only_there():
-    assert not isinstance(criterion_of().row_kernel(torch.device("cpu"), None), DefinitionRows)
-    assert isinstance(
-        criterion_of(divergence="reverse_kl").row_kernel(torch.device("cpu"), None), DefinitionRows
-    )
-    assert isinstance(
-        criterion_of(difficulty="reverse_kl").row_kernel(torch.device("cpu"), None), DefinitionRows
-    )

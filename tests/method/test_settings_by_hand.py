@@ -19,7 +19,6 @@ from sekd_plugin import (
     criteria,
 )
 from sekd_plugin.kernels import fused, projection
-from sekd_plugin.kernels.forward_kl import ForwardKLRows
 from sekd_plugin.kernels.row_kernel import DefinitionRows
 from sekd_plugin.schedules import constant_or_schedule
 
@@ -151,22 +150,6 @@ def redefining(name):
 def test_whoever_redefines_a_part_of_the_method_is_computed_by_its_definition(name):
     kernel = redefining(name)().row_kernel(torch.device("cpu"), None)
     assert type(kernel) is DefinitionRows
-
-
-@pytest.mark.parametrize(
-    ("settings", "closed"),
-    [
-        ({}, True),
-        ({"difficulty": "forward_kl"}, True),
-        ({"proxy": "log_linear"}, True),
-        ({"divergence": "reverse_kl"}, False),
-        ({"divergence": "reverse_kl", "difficulty": "forward_kl"}, False),
-        ({"difficulty": "reverse_kl"}, False),
-    ],
-)
-def test_the_closed_form_serves_forward_kl_alone(settings, closed):
-    kernel = SelfEvolutionKD(**settings).row_kernel(torch.device("cpu"), None)
-    assert type(kernel) is (ForwardKLRows if closed else DefinitionRows)
 
 
 def test_beta_follows_its_schedule_in_the_loss_as_well():
