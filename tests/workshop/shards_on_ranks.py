@@ -1,0 +1,55 @@
+"""Shards of the straining rows on gloo ranks: ``python -m shards_on_ranks FOLDER RANKS``.
+
+Each rank's result is a file in the folder. The ranks are forked, so that torch is loaded once.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from forward_kl_rows import straining_rows
+from streamed_rows import streamed
+
+from sekd_plugin.kernels import passes
+from sekd_plugin.kernels.vocabulary_shards import VocabularyShard
+
+
+def one_rank(folder, rank, ranks):
+    meeting_point = f"file://{folder}/ranks"
+    dist.init_process_group("gloo", init_method=meeting_point, rank=rank, world_size=ranks)
+    student, teacher, targets = straining_rows(33, torch.float32)
+    cuts = [33 * place // ranks for place in range(ranks + 1)]
+    words = slice(cuts[rank], cuts[rank + 1])
+    found = streamed(
+        passes,
+        student[:, words],
+        teacher[:, words],
+        targets,
+        {"teacher_weight": 0.5, "beta": 0.5},
+        shard=VocabularyShard(group=dist.group.WORLD, first_word=words.start),
+    )
+    values = {name: value.tolist() for name, value in found.items()}
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(values))
+    dist.destroy_process_group()
+
+
+def main(folder, ranks):
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=one_rank, args=(folder, rank, ranks), daemon=True)
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=100)
+    return int(any(process.exitcode != 0 for process in processes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))
