@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs: a clone, Python with venv, and make are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo docs lint coverage fuzz mutation clean
+.PHONY: help setup test demo docs lint coverage fuzz mutation bench clean
 
 # One thread a worker: two workers share the two cores that are assumed.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -39,6 +39,9 @@ mutation: setup ## change the method's code in thousands of small ways; a test m
 	@.venv/bin/python -c 'import cosmic_ray' 2>/dev/null || .venv/bin/python -m pip install --quiet \
 		--constraint constraints.txt --no-build-isolation --editable '.[mutation]'
 	@$(ONE_THREAD) .venv/bin/python .ci/mutation/run.py
+
+bench: setup ## compare the losses with others' in time and memory; FULL=1 is the whole grid
+	@PYTHONPATH=.ci .venv/bin/python -m bench $(if $(FULL),--full) $(OPTIONS)
 
 clean: ## remove build and cache files; .venv and runs/ stay
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
