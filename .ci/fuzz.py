@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The quickest folders first.
 EVERYTHING = (
     "tests/method",
+    "tests/fused",
+    "tests/kernels",
     "tests/thresholds",
     "tests/corpus",
     "tests/training/test_reading_the_corpus.py",
