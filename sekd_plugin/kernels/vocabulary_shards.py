@@ -64,8 +64,8 @@ def _rescaled(partial: PartialStatistics, maxima: Tensor) -> PartialStatistics:
     """The same contributions, relative to greater maxima."""
     student_max, teacher_max, _ = maxima
     temperature = partial.temperature
-    student_step = _step(partial.student_max, student_max)
-    teacher_step = _step(partial.teacher_max, teacher_max)
+    student_step = partial.student_max - student_max
+    teacher_step = partial.teacher_max - teacher_max
     # With its maximum every t' moves, and so does the difference t' − z' of every word.
     moved = (_of_words(teacher_step) - _of_words(student_step)) / temperature
     shrunk = (teacher_step / temperature).exp()
@@ -79,11 +79,6 @@ def _rescaled(partial: PartialStatistics, maxima: Tensor) -> PartialStatistics:
         & (partial.student_max == student_max)
         & (partial.teacher_max == teacher_max),
     )
-
-
-def _step(own: Tensor, greatest: Tensor) -> Tensor:
-    """How far a maximum lies below the greatest: at most 0, and −inf for none at all."""
-    return (own - greatest).masked_fill(own == greatest, 0.0)
 
 
 def _of_words(step: Tensor) -> Tensor:

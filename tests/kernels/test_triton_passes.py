@@ -122,6 +122,15 @@ def test_both_ways_of_writing_the_passes_give_the_same_statistics(kernels):
         torch.testing.assert_close(found[name], expected[name], rtol=2e-6, atol=2e-6)
 
 
+def test_only_words_with_some_mass_make_a_row_be_read_again(kernels):
+    student, teacher = torch.randn(2, 2500), torch.randn(2, 2500)
+    student[:, 2000] = -float("inf")
+    teacher[0, 2000] = -1e4
+    rows = [each.to(DEVICE) for each in (student, teacher, torch.tensor([7, 7]))]
+    found = kernels.statistics(*rows, temperature=1.0, first_word=0).impossible_max
+    assert found.tolist() == [-float("inf"), rows[1][1, 2000].item()]
+
+
 def test_float64_is_kept(kernels):
     rows = rows_of(33, torch.float64)
     expect_equal(streamed(kernels, *rows, HALF), defined(*rows, HALF))

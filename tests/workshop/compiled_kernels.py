@@ -38,7 +38,7 @@ class Resources:
 
 
 def resources(name, logits, vocabulary, *, softened, folder):
-    """What a kernel takes on an H100 with logits of this dtype ("bf16") and rows that are aligned.
+    """What a kernel takes on an H100 with logits of this dtype ("bf16"), sizes divisible by 16.
 
     ``folder`` is for the compiled code.
     """
@@ -55,7 +55,7 @@ def resources(name, logits, vocabulary, *, softened, folder):
         {
             (place,): [["tt.divisibility", 16]]
             for place, (key, kind) in enumerate(signature.items())
-            if kind.startswith("*") or key.endswith("_stride")
+            if kind.startswith("*") or key == "vocabulary" or key.endswith("_stride")
         },
     )
     compiled = triton.compile(source, target=H100, options={"num_warps": warps})
