@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from sekd_plugin.checks import one_of
-from sekd_plugin.errors import ConfigError
+from sekd_plugin.errors import ComponentError, ConfigError
 from sekd_plugin.kernels.decision import BatchDecision, Decision
 from sekd_plugin.kernels.fused import (
     Batch,
@@ -108,6 +108,10 @@ class Criterion(nn.Module, ABC):
     @abstractmethod
     def self_evolution(self, log_target: Tensor, log_student: Tensor, hard: Tensor) -> Tensor:
         """Each token's loss ``[n]``, differentiable, given which tokens are hard."""
+
+    def computed_by(self, quantity: Literal["difficulty", "loss"]) -> str:
+        """The name of the class that computes it, for errors."""
+        return type(self).__name__
 
     # ── Its application to a batch ───────────────────────────────────────────────────────────
 
@@ -273,7 +277,12 @@ class Criterion(nn.Module, ABC):
         Args:
             device: where the rows are.
             division: how their words are divided among ranks, if they are.
+
+        Raises:
+            ConfigError: ``kernel`` asks for what there is not.
         """
+        if self.kernel == "triton":
+            raise ConfigError("kernel", "'triton' has no kernels for this criterion; use 'auto'")
         definition = DefinitionRows(self)
         return definition if division is None else GatheredRows(definition, division)
 
@@ -308,7 +317,7 @@ class Criterion(nn.Module, ABC):
         self, loss: Tensor, found: RowLosses, student: Callable[[Rows], Tensor], teacher: TeacherOf
     ) -> CriterionOutput:
         token_loss = found.token_loss.detach()
-        self._check_finite(found.difficulty.isnan() | token_loss.isnan(), student, teacher)
+        self._check_finite(found.difficulty.isnan(), token_loss.isnan(), student, teacher)
         if self.training and self.threshold.observes:
             self._observed.append(found.difficulty)
         gamma = self.threshold.gamma
@@ -375,8 +384,13 @@ class Criterion(nn.Module, ABC):
         return lambda chunk: own.gather(part.logits(states[chunk]))[:, division.words]
 
     def _check_finite(
-        self, undefined: Tensor, student: Callable[[Rows], Tensor], teacher: TeacherOf
+        self,
+        difficulty: Tensor,
+        loss: Tensor,
+        student: Callable[[Rows], Tensor],
+        teacher: TeacherOf,
     ) -> None:
+        undefined = difficulty | loss
         rows = undefined.nonzero().squeeze(-1)
         if rows.numel() == 0:
             return
@@ -388,7 +402,8 @@ class Criterion(nn.Module, ABC):
             broken |= torch.isneginf(logits).all(-1)
             if bool(broken.any()):
                 raise NonFiniteLogitsError(name, rows[broken].tolist(), undefined.numel())
-        raise ValueError("the divergence returned NaN on finite logits")
+        component = self.computed_by("difficulty" if bool(difficulty.any()) else "loss")
+        raise ComponentError(component, "returned NaN on finite logits")
 
     # ── Steps and state ──────────────────────────────────────────────────────────────────────
 

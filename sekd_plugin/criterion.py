@@ -8,6 +8,7 @@ and target; an easy one against the target itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -123,6 +124,10 @@ class SelfEvolutionKD(Criterion):
         ):
             return super().row_kernel(device, division)
         return choose_kernel(self, device, division)
+
+    def computed_by(self, quantity: Literal["difficulty", "loss"]) -> str:
+        """The divergence's class."""
+        return type(self.difficulty if quantity == "difficulty" else self.divergence).__name__
 
     def _check_together(self) -> None:
         for key, chosen in (("divergence", self.divergence), ("difficulty", self.difficulty)):

@@ -40,6 +40,18 @@ class ConfigError(SekdError, ValueError):
         return f"{self.key}: {self.problem}" if self.key else self.problem
 
 
+class ComponentError(SekdError, ValueError):
+    """A divergence, threshold or proxy gave back what it must not; the text names its class."""
+
+    def __init__(self, component: str, problem: str) -> None:
+        super().__init__(component, problem)
+        self.component = component
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.component} {self.problem}"
+
+
 class DataError(SekdError):
     """A data file, or one line of it, that cannot be used."""
 

@@ -149,7 +149,11 @@ class Registry(Generic[T]):
             return kind
         if ":" in name:
             return self._import(name)
-        raise ConfigError("", f"'{name}' is not a {self.kind}; {did_you_mean(name, self.names())}")
+        path, _, last = name.rpartition(".")
+        address = f"a class of your own is written '{path}:{last}'; " if path else ""
+        raise ConfigError(
+            "", f"'{name}' is not a {self.kind}; {address}{did_you_mean(name, self.names())}"
+        )
 
     def _taken(self, owner: str, other: str) -> str:
         return f"two classes want to be this {self.kind}: {owner} and {other}; rename one"
@@ -163,7 +167,7 @@ class Registry(Generic[T]):
                 f"the {self.kind} '{entry.name}' of {_owner(entry)} cannot be imported: "
                 f"{in_one_line(error)}",
             ) from error
-        self._check(kind, f"{entry.name}' of '{_owner(entry)}")
+        self._check(kind, entry.name, f" of {_owner(entry)}")
         return kind  # type: ignore[no-any-return]
 
     def _import(self, address: str) -> type[T]:
@@ -183,10 +187,10 @@ class Registry(Generic[T]):
         self._check(kind, address)
         return kind  # type: ignore[no-any-return]
 
-    def _check(self, kind: object, name: str) -> None:
+    def _check(self, kind: object, name: str, owner: str = "") -> None:
         if not (isinstance(kind, type) and issubclass(kind, self.base)):
             raise ConfigError(
-                "", f"'{name}' is {kind!r}, which is not a subclass of {self.base.__name__}"
+                "", f"'{name}'{owner} is {kind!r}, which is not a subclass of {self.base.__name__}"
             )
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sekd_plugin.errors import ComponentError
 from sekd_plugin.overrides import written_for
 from sekd_plugin.registry import Registry
 
@@ -62,8 +63,19 @@ class Divergence(ABC):
         return written_for(self, "value_and_gradient", "forward", "__call__")
 
     def __call__(self, log_target: Tensor, log_student: Tensor) -> Tensor:
-        """Compare rows: see :meth:`forward`."""
-        return self.forward(log_target, log_student)
+        """Compare rows: see :meth:`forward`.
+
+        Raises:
+            ComponentError: it did not return one number a row.
+        """
+        value = self.forward(log_target, log_student)
+        if value.shape != log_target.shape[:-1]:
+            raise ComponentError(
+                type(self).__name__,
+                f"returned the shape {tuple(value.shape)} for rows {tuple(log_target.shape)}; it "
+                f"must be one number a row, {tuple(log_target.shape[:-1])}",
+            )
+        return value
 
 
 divergences: Registry[Divergence] = Registry(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from sekd_plugin.errors import ComponentError
 from sekd_plugin.teachers import SparseTeacher
 
 TeacherRows = Tensor | SparseTeacher | None
@@ -34,6 +35,10 @@ class Method(Protocol):
 
     def self_evolution(self, log_target: Tensor, log_student: Tensor, hard: Tensor) -> Tensor:
         """The loss."""
+        ...
+
+    def computed_by(self, quantity: Literal["difficulty", "loss"]) -> str:
+        """The name of the class that computes it."""
         ...
 
 
@@ -125,8 +130,12 @@ class DefinitionRows(RowKernel):
         with torch.set_grad_enabled(True):
             leaf = student.detach().requires_grad_(gradient is not None)
             found = define(self._method, leaf, dense(teacher), targets, decide)
-            if gradient is not None:
+            if gradient is not None and found.token_loss.requires_grad:
                 gradient.copy_(torch.autograd.grad(found.token_loss.sum(), leaf)[0])
+            elif gradient is not None and student.shape[0] > 0:
+                raise ComponentError(
+                    self._method.computed_by("loss"), "gives no gradient by the student's logits"
+                )
         return RowLosses(
             token_loss=found.token_loss.detach(),
             difficulty=found.difficulty,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sekd_plugin.divergences import Divergence, divergences
+from sekd_plugin.errors import ConfigError
 from sekd_plugin.testing.differences import autograd_rows, expect_slope
 from sekd_plugin.testing.laws import Law, expect, expect_close, uphold
 from sekd_plugin.testing.strategies import (
@@ -276,9 +277,15 @@ def _definition_law(definition: Definition) -> Law[Divergence]:
     def check(make: Make, pair: RowPair) -> None:
         target = pair.log_target.exp().tolist()
         student = pair.log_student.exp().tolist()
-        expected = torch.tensor(
-            [definition(p, q) for p, q in zip(target, student, strict=True)], dtype=torch.float64
-        )
+        try:
+            wanted = [definition(p, q) for p, q in zip(target, student, strict=True)]
+        except Exception as error:
+            raise ConfigError(
+                "definition",
+                f"raised {type(error).__name__}: {error}, for target_probs = {target[0]} and "
+                f"student_probs = {student[0]} (the first of {len(target)} rows)",
+            ) from error
+        expected = torch.tensor(wanted, dtype=torch.float64)
         values = _values(make(), pair)
         tolerance = 1e-9 * (1.0 + expected.abs().nan_to_num(posinf=0.0))
         expect_close(values, expected, tolerance, "D")

@@ -124,6 +124,8 @@ def _search(
         except BreachError as breach:
             breach.example = example
             raise
+        except ConfigError:
+            raise
         except Exception as error:
             unexpected = BreachError(f"{type(error).__name__}: {error}", "no error")
             unexpected.example = example

@@ -34,7 +34,15 @@ def maker(subject: Subject[T], registry: Registry[T]) -> tuple[str, Callable[[],
         name = choice if isinstance(choice, str) else choice["name"]
         return f"{kind} '{name}' ({type(made).__name__})", lambda: deepcopy(made)
     if callable(subject):
-        made = subject()
+        try:
+            made = subject()
+        except ConfigError:
+            raise
+        except Exception as error:
+            name = getattr(subject, "__name__", repr(subject))
+            raise ConfigError(
+                kind, f"{name} cannot be made: {type(error).__name__}: {error}"
+            ) from error
         if isinstance(made, registry.base):
             return f"{kind} {type(made).__name__}", subject
         raise ConfigError(

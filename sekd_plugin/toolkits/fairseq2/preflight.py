@@ -96,7 +96,8 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
     Raises:
         ConfigError, DataError: what is wrong, in one line.
     """
-    build_criterion(config)
+    device = chosen_device(os.environ.get("FAIRSEQ2_DEVICE"))
+    build_criterion(config, device)
     _check_corpus(config.dataset)
     if config.translation.max_sentences is not None:
         at_least("translation.max_sentences", config.translation.max_sentences, 1)
@@ -110,7 +111,6 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
     if config.teacher is not None:
         _check_model("teacher", config.teacher, resolver)
     _check_vocabularies(config, resolver)
-    chosen_device(os.environ.get("FAIRSEQ2_DEVICE"))
     if not config.common.no_sweep_dir:
         raise ConfigError(
             "common.no_sweep_dir",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.datasets import DataReader, SequenceBatch
 from fairseq2.evaluator import EvalUnit
@@ -60,7 +61,7 @@ class TrainingRecipe(Recipe):
     @override
     def create_task(self, context: RecipeContext) -> Task:
         config = context.get_config_as(TrainingConfig)
-        criterion = build_criterion(config)
+        criterion = build_criterion(config, context.gangs.root.device)
         tokenizer = context.get_tokenizer()
         template = PromptTemplate(config.dataset.template)
         student = load_model(context, TransformerLM, "model")
@@ -190,8 +191,12 @@ def load_model(context: RecipeContext, kind: type[M], section: str) -> M:
         ) from None
 
 
-def build_criterion(config: TrainingConfig) -> Criterion:
+def build_criterion(config: TrainingConfig, device: torch.device) -> Criterion:
     """The criterion that a recipe asks for, with the teacher section it needs.
+
+    Args:
+        config: the recipe.
+        device: where it will be computed.
 
     Raises:
         ConfigError: a plug-in that cannot be imported, an unknown name, a setting that cannot be
@@ -202,6 +207,7 @@ def build_criterion(config: TrainingConfig) -> Criterion:
     criterion = criteria.create({"name": section.name, "config": section.config}, "criterion")
     try:
         criterion.kernel = section.kernel
+        criterion.row_kernel(device, None)
     except ConfigError as error:
         raise error.within("criterion") from None
     if criterion.needs_teacher and config.teacher is None:
