@@ -26,7 +26,7 @@ from sekd_plugin.kernels.fused import (
     losses_of_logits,
 )
 from sekd_plugin.kernels.gathered import Division, GatheredRows
-from sekd_plugin.kernels.projection import Projection, factor_dtype
+from sekd_plugin.kernels.projection import Projection
 from sekd_plugin.kernels.row_kernel import (
     DefinitionRows,
     RowKernel,
@@ -35,10 +35,17 @@ from sekd_plugin.kernels.row_kernel import (
     define,
 )
 from sekd_plugin.kernels.sparse import SparseRows
+from sekd_plugin.kernels.teacher_rows import (
+    no_teacher,
+    projected_teacher,
+    ready_teacher,
+    shared_words,
+    target_rows,
+)
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.ranks import gather_values
 from sekd_plugin.registry import Registry
-from sekd_plugin.rows import TargetRows, shared_vocabulary
+from sekd_plugin.rows import TargetRows
 from sekd_plugin.teachers import SparseTeacher
 from sekd_plugin.thresholds import FixedThreshold, Threshold, implied_gamma
 
@@ -138,7 +145,9 @@ class Criterion(nn.Module, ABC):
         """
         rows = TargetRows.of(targets, mask)
         student = rows.take(student_logits, "student_logits")
-        teacher = self._taken_teacher(rows, teacher_logits, student.shape[-1])
+        teacher = None
+        if self.needs_teacher:
+            teacher = target_rows(rows, teacher_logits, student.shape[-1])
         return self.forward_rows(rows, student, teacher)
 
     def forward_rows(
@@ -153,7 +162,9 @@ class Criterion(nn.Module, ABC):
         """
         size = student_logits.shape[-1]
         rows.check_vocabulary(size)
-        teacher = self._known_teacher(teacher_logits, size)
+        teacher = None
+        if self.needs_teacher:
+            teacher = shared_words(teacher_logits, size, self.temperature)
 
         def student_rows(chunk: Rows) -> Tensor:
             return student_logits.detach()[chunk]
@@ -242,8 +253,13 @@ class Criterion(nn.Module, ABC):
         if self.kernel == "reference" and division is not None:
             raise ValueError("kernel 'reference' needs all words on one rank; use 'auto'")
 
-        sparse = isinstance(teacher_logits, SparseTeacher)
-        if teacher_hidden is not None and teacher_weight is not None and teacher_logits is None:
+        if teacher_logits is not None and (
+            teacher_hidden is not None or teacher_weight is not None
+        ):
+            raise ValueError("give teacher_logits or the teacher's hidden states, not both")
+        sparse = self.needs_teacher and isinstance(teacher_logits, SparseTeacher)
+        teacher: TeacherOf = no_teacher
+        if self.needs_teacher and teacher_hidden is not None and teacher_weight is not None:
             projection = Projection(
                 weight=teacher_weight,
                 bias=teacher_bias,
@@ -251,12 +267,10 @@ class Criterion(nn.Module, ABC):
                 soft_cap=teacher_soft_cap,
             )
             taken = rows.take(teacher_hidden.detach(), "teacher_hidden")
-            teacher = self._projected_teacher(taken, projection, size, division)
-        else:
-            given = teacher_hidden is not None or teacher_weight is not None
-            if given and teacher_logits is not None:
-                raise ValueError("give teacher_logits or the teacher's hidden states, not both")
-            teacher = self._ready_teacher(rows, teacher_logits, size, division)
+            teacher = projected_teacher(taken, projection, size, division)
+        elif self.needs_teacher:
+            given = target_rows(rows, teacher_logits, size)
+            teacher = ready_teacher(shared_words(given, size, self.temperature), division)
 
         if self.kernel == "reference" and not sparse:
             return self.forward_rows(rows, student.logits(states), teacher(slice(None)))
@@ -267,9 +281,15 @@ class Criterion(nn.Module, ABC):
             logits = frozen.logits(states.detach()[chunk])
             return logits if division is None else division.gather(logits)
 
+        def teacher_rows(chunk: Rows) -> TeacherRows:
+            logits = teacher(chunk)
+            if division is not None and isinstance(logits, Tensor):
+                return division.gather(logits)
+            return logits
+
         batch = self._batch(rows, teacher, sparse, division)
         loss, found = losses_of_hidden(batch, states, student, vocabulary_group)
-        return self._conclude(loss, found, student_rows, teacher)
+        return self._conclude(loss, found, student_rows, teacher_rows)
 
     def row_kernel(self, device: torch.device, division: Division | None) -> RowKernel:
         """What computes a chunk of rows: the definition, unless something faster is known.
@@ -331,57 +351,6 @@ class Criterion(nn.Module, ABC):
             cross_entropy=found.cross_entropy,
             agreement=found.agreement if self.needs_teacher else None,
         )
-
-    def _known_teacher(self, teacher: TeacherRows, size: int) -> TeacherRows:
-        """What the criterion reads of a teacher, given for rows: of the student's words alone."""
-        if not self.needs_teacher:
-            return None
-        if teacher is None:
-            raise ValueError(
-                "the teacher is missing: teacher_logits are needed by this criterion, or, for "
-                "forward_linear, the teacher's hidden states and weight"
-            )
-        if isinstance(teacher, SparseTeacher):
-            if teacher.temperature != self.temperature:
-                raise ValueError(
-                    f"the sparse teacher has the temperature {teacher.temperature}, the criterion "
-                    f"{self.temperature}; they must be equal"
-                )
-            return teacher
-        return teacher.detach()[:, : shared_vocabulary(teacher.shape[-1], size)]
-
-    def _taken_teacher(self, rows: TargetRows, given: TeacherRows, size: int) -> TeacherRows:
-        """What is given of the teacher for a batch, on its target rows."""
-        if given is None or not self.needs_teacher:
-            return None
-        if isinstance(given, SparseTeacher):
-            return given.take(rows, size)
-        return rows.take(given.detach(), "teacher_logits")
-
-    def _ready_teacher(
-        self, rows: TargetRows, logits: TeacherRows, size: int, division: Division | None
-    ) -> TeacherOf:
-        known = self._known_teacher(self._taken_teacher(rows, logits, size), size)
-        if division is not None and isinstance(known, Tensor):
-            known = known[:, division.words]
-        return lambda chunk: None if known is None else known[chunk]
-
-    def _projected_teacher(
-        self, states: Tensor, projection: Projection, size: int, division: Division | None
-    ) -> TeacherOf:
-        if not self.needs_teacher:
-            return lambda chunk: None
-        if division is None:
-            shared = shared_vocabulary(projection.size, size)
-            frozen = projection.frozen(shared, factor_dtype(states))
-            return lambda chunk: frozen.logits(states[chunk])
-        own = Division.of(projection.size, division.group, states.device)
-        shared_vocabulary(own.total, size)
-        part = projection.frozen(dtype=factor_dtype(states))
-        if own.sizes == division.sizes:
-            return lambda chunk: part.logits(states[chunk])
-        # A padded vocabulary is divided elsewhere.
-        return lambda chunk: own.gather(part.logits(states[chunk]))[:, division.words]
 
     def _check_finite(
         self,

@@ -75,7 +75,7 @@ class TargetRows:
                 f"{name} has the shape {tuple(batch.shape)}; before the last dimension it must "
                 f"be that of targets, {tuple(self.shape)}"
             )
-        flat = batch.reshape(-1, batch.shape[-1])
+        flat = batch.reshape(self.shape.numel(), batch.shape[-1])
         return flat if self.index is None else flat.index_select(0, self.index)
 
     def check_vocabulary(self, size: int) -> None:

@@ -74,8 +74,7 @@ class Projection:
 
     def _products(self, states: Tensor) -> Tensor:
         wide = torch.promote_types(states.dtype, torch.float32)
-        narrow = self.weight.dtype == states.dtype != wide and self.weight.is_cuda
-        if narrow and not self.weight.requires_grad:
+        if self.weight.is_cuda and self.weight.dtype == states.dtype != wide:
             products = torch.mm(states, self.weight.t(), out_dtype=wide)
             return products if self.bias is None else products.add_(self.bias)
         bias = None if self.bias is None else self.bias.to(wide)

@@ -91,8 +91,7 @@ class _CoarseRows:
         log_tail = log_tail.masked_fill(torch.isneginf(rest).all(-1, keepdim=True), -math.inf)
         self.teacher = torch.cat([log_listed, log_gold, log_tail], dim=-1) * temperature
 
-        place = match.to(torch.uint8).argmax(-1)
-        self.gold = torch.where(gold_listed[:, 0], place, teacher.indices.shape[-1])
+        self.gold = torch.cat([match, ~gold_listed], dim=-1).to(torch.uint8).argmax(-1)
 
     def spread(self, slope: Tensor, out: Tensor) -> None:
         """From the gradient by coarse logits ``[r, k + 2]`` to that by all logits ``[r, V]``."""

@@ -34,11 +34,6 @@ class SparseTeacher:
     temperature: float = 1.0
     """T at which p was formed; the criterion's must be the same."""
 
-    @property
-    def num_rows(self) -> int:
-        """n, of rows ``[n, k]``."""
-        return self.indices.shape[0]
-
     def __getitem__(self, rows: slice | Tensor) -> SparseTeacher:
         """Some of the rows ``[n, k]``."""
         return SparseTeacher(

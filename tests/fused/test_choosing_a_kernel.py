@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sekd_plugin import ConfigError, Divergence, Proxy, SelfEvolutionKD, WordKD
+from sekd_plugin import ConfigError, CrossEntropy, Divergence, Proxy, SelfEvolutionKD, WordKD
 from sekd_plugin.kernels import choice
 from sekd_plugin.kernels.analytic import AnalyticRows
 from sekd_plugin.kernels.forward_kl import ForwardKLRows
@@ -43,6 +43,11 @@ def test_the_fastest_that_serves_the_settings_is_taken(settings, kernel):
     assert type(SelfEvolutionKD(**settings).row_kernel(CPU, None)) is kernel
 
 
+class Redefined(SelfEvolutionKD):
+    def self_question(self, log_target, log_student):
+        return super().self_question(log_target, log_student)
+
+
 def with_kernel(name, **settings):
     criterion = SelfEvolutionKD(**settings)
     criterion.kernel = name
@@ -67,6 +72,13 @@ def test_triton_without_a_gpu_is_refused_by_key(monkeypatch):
 def test_triton_without_kernels_for_the_settings_is_refused_by_key():
     with pytest.raises(ConfigError, match=r"forward_kl as divergence and difficulty .* 'auto'"):
         with_kernel("triton", divergence="reverse_kl").row_kernel(GPU, None)
+
+
+def test_triton_for_a_criterion_without_kernels_is_refused_by_key():
+    for criterion in (CrossEntropy(), Redefined()):
+        criterion.kernel = "triton"
+        with pytest.raises(ConfigError, match="no kernels for this criterion; use 'auto'"):
+            criterion.row_kernel(GPU, None)
 
 
 def test_without_triton_a_gpu_gets_the_chunks(monkeypatch):

@@ -87,6 +87,26 @@ def test_the_result_is_that_of_seeing_the_whole_batch_first(threshold, order, li
             torch.testing.assert_close(gradient, slope)
 
 
+@pytest.mark.parametrize("linear", [False, True])
+def test_without_gradients_rows_are_done_again_for_their_losses_alone(linear):
+    given = batch(order="hardest last")
+    expected, _ = run(THRESHOLDS[0], "reference", given, linear, 100)
+    student, teacher, targets = given
+    criterion = SelfEvolutionKD(threshold=THRESHOLDS[0], teacher_weight=0.6, beta=0.7)
+    criterion.chunk_bytes = ChunkBytes(logits_bytes=4 * 12 * 2, cache_bytes=4 * 12 * 2)
+    with torch.no_grad():
+        if linear:
+            torch.manual_seed(2)
+            weight = torch.randn(12, 12, dtype=torch.float64)
+            bias = torch.randn(12, dtype=torch.float64)
+            output = criterion.forward_linear(
+                student, weight, targets=targets, teacher_logits=teacher, student_bias=bias
+            )
+        else:
+            output = criterion(student, teacher, targets)
+    torch.testing.assert_close(output.token_loss, expected.token_loss)
+
+
 def test_the_definition_agrees_where_rows_were_taken_for_the_wrong_kind():
     student, teacher, targets = batch(order="hardest last")
     flat = student.reshape(-1, 12), teacher.reshape(-1, 12), targets.reshape(-1)

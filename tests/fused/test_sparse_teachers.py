@@ -1,5 +1,6 @@
 """A teacher known by its likeliest words: the divergence of the coarsened distributions."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from method_definition import DIVERGENCES, PROXIES, method
 
-from sekd_plugin import SelfEvolutionKD
+from sekd_plugin import NonFiniteLogitsError, SelfEvolutionKD
 from sekd_plugin.kernels.fused import ChunkBytes
+from sekd_plugin.kernels.row_kernel import dense
+from sekd_plugin.kernels.sparse import SparseRows
 from sekd_plugin.teachers import SparseTeacher
 
 EVERY = sorted(DIVERGENCES)
@@ -161,5 +164,44 @@ def test_what_does_not_fit_is_refused_with_both_sides():
     with pytest.raises(ValueError, match="the word 10, outside the student's vocabulary of 6"):
         wide = sparse_teacher(teacher, targets, 11)
         criterion_of()(student[:, :6], wide, targets.clamp(max=5))
+    whole = sparse_teacher(teacher, targets, 3)
+    with pytest.raises(ValueError, match=r"\(5, 3\), log_probabilities \(5, 2\)"):
+        cut = dataclasses.replace(whole, log_probabilities=whole.log_probabilities[:, :2])
+        criterion_of()(student, cut, targets)
     with pytest.raises(ValueError, match="indices"):
         criterion_of()(student[:3], sparse_teacher(teacher, targets, 3), targets[:3])
+
+
+def test_a_teacher_that_lists_nothing_is_the_gold_word_and_the_rest():
+    student, teacher, targets = batch(5)
+    output = criterion_of(teacher_weight=1.0)(student, sparse_teacher(teacher, targets, 0), targets)
+    gold = torch.softmax(teacher, -1).gather(-1, targets[:, None])[:, 0]
+    believed = torch.softmax(student, -1).gather(-1, targets[:, None])[:, 0]
+    expected = gold * (gold / believed).log() + (1 - gold) * ((1 - gold) / (1 - believed)).log()
+    torch.testing.assert_close(output.difficulty, expected)
+    assert not output.agreement.any()
+
+
+def test_a_batch_without_targets_may_have_a_sparse_teacher():
+    student, teacher, targets = batch(6)
+    none = torch.zeros(5, dtype=torch.bool)
+    output = criterion_of()(student, sparse_teacher(teacher, targets, 3), targets, none)
+    assert output.num_targets == 0 and output.loss == 0.0
+
+
+def test_undefined_probabilities_are_the_teacher_s():
+    student, teacher, targets = batch(7)
+    given = sparse_teacher(teacher, targets, 3)
+    given.log_probabilities[2, 0] = math.nan
+    with pytest.raises(NonFiniteLogitsError, match=r"the teacher's .* target row 2"):
+        criterion_of()(student, given, targets)
+    assert given[torch.tensor([2])].indices.shape == (1, 3)
+
+
+def test_a_kernel_for_sparse_teachers_takes_no_other():
+    student, teacher, targets = batch(8)
+    kernel = SparseRows(criterion_of(), 1.0)
+    with pytest.raises(TypeError, match="a sparse teacher is needed, not Tensor"):
+        kernel.losses(student, teacher, targets, lambda d: d > 0, None)
+    with pytest.raises(TypeError, match="a sparse teacher has no logits"):
+        dense(sparse_teacher(teacher, targets, 3))
