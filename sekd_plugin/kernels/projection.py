@@ -62,8 +62,8 @@ class Projection:
     def logits(self, states: Tensor) -> Tensor:
         """z of hidden states, ``[r, D]`` → ``[r, V]``, in fp32 or wider.
 
-        Half-precision factors give fp32 products here: rounded to bf16, a logit of 16 would be off
-        by up to 3 %, as would then be its word's probability.
+        Half-precision factors give fp32 products here: rounded to bf16, a logit above 16 is off by
+        up to 1/16, and its word's probability by 6 %.
         """
         logits = self._products(states)
         if self.scale != 1.0:
