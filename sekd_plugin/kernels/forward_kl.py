@@ -108,7 +108,8 @@ class ForwardKLRows(RowKernel):
             if self._hard_rows is None:
                 hard_loss, hard_gradient = self._linear_proxy(seen, targets, rows)
                 token_loss[rows] = hard_loss * (self._hard_scale * squared)
-                hard_gradient.mul_(self._hard_scale * slope)
+                if self._hard_scale * slope != 1.0:
+                    hard_gradient.mul_(self._hard_scale * slope)
             else:
                 if gradient is not None:
                     hard_gradient = seen.student.new_empty(rows.numel(), student.shape[1])
@@ -121,7 +122,7 @@ class ForwardKLRows(RowKernel):
             if slope != 1.0:
                 easy.mul_(slope)
             if hard_gradient is not None:
-                easy[rows] = hard_gradient
+                easy.index_copy_(0, rows, hard_gradient)
             if easy is not gradient:
                 gradient.copy_(easy)
         cross_entropy = -seen.gold_log_student
@@ -179,19 +180,33 @@ class ForwardKLRows(RowKernel):
     ) -> tuple[Tensor, Tensor]:
         """Loss ``[h]`` and gradient ``[h, V]`` of hard rows, before T and scale."""
         beta = self._settings.beta
-        q = seen.student[rows]
-        target = seen.others[rows].mul_(self._settings.teacher_weight)
+        target = seen.others.index_select(0, rows).mul_(self._settings.teacher_weight)
         target.scatter_(-1, targets[rows, None], seen.gold_target[rows])
+        share = seen.student.index_select(0, rows)
         if beta == 1.0:
-            return seen.difficulty[rows], q.sub_(target)
+            return seen.difficulty[rows], share.sub_(target)
+        if beta == 0.0:
+            return torch.zeros_like(seen.difficulty[rows]), share.zero_()
+        share.mul_(beta)
         # Not torch.lerp: in fp32 it would take a β just below 1 for 1, and q̂ for a zero q.
-        ratio = target / torch.add(q * beta, target, alpha=1.0 - beta)
-        loss = torch.xlogy(target, ratio).sum(-1)
+        ratio = torch.add(share, target, alpha=1.0 - beta)
+        torch.div(target, ratio, out=ratio)
+        loss, terms = _weighted_logs(target, ratio)
         if bool(loss.isnan().any()):  # words that neither holds possible: 0 / 0
             ratio.nan_to_num_(nan=0.0)
-            loss = torch.xlogy(target, ratio).sum(-1)
-        mean = (q * ratio).sum(-1, keepdim=True)
-        return loss, ratio.sub_(mean).mul_(q).mul_(-beta)
+            loss, terms = _weighted_logs(target, ratio)
+        mean = torch.mul(share, ratio, out=terms).sum(-1, keepdim=True).div_(beta)
+        return loss, torch.sub(mean, ratio, out=ratio).mul_(share)
+
+
+def _weighted_logs(weight: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ w·log r, ``[h]``, and its terms ``[h, V]``; a term without weight is zero.
+
+    Three times as fast as ``torch.xlogy``. A ratio of zero comes with a weight of zero, which its
+    logarithm, whatever it is, is multiplied by.
+    """
+    terms = ratio.clamp(min=torch.finfo(ratio.dtype).tiny).log_().mul_(weight)
+    return terms.sum(-1), terms
 
 
 def _all_hard(difficulty: Tensor) -> Tensor:
