@@ -32,7 +32,7 @@ TeacherOf = Callable[[Rows], TeacherRows]
 class ChunkBytes:
     """How much is worked on at a time."""
 
-    logits_bytes: int = 64 * 2**20
+    logits_bytes: int = 32 * 2**20
     """fp32 student logits that are formed at a time, from hidden states."""
 
     cache_bytes: int = 2 * 2**20
