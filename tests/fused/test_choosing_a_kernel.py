@@ -37,7 +37,6 @@ class Own(Proxy):
         ({"divergence": Squared()}, DefinitionRows),
         ({"divergence": "reverse_kl", "proxy": Own()}, DefinitionRows),
     ],
-    ids=str,
 )
 def test_the_fastest_that_serves_the_settings_is_taken(settings, kernel):
     assert type(SelfEvolutionKD(**settings).row_kernel(CPU, None)) is kernel
