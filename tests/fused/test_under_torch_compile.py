@@ -27,13 +27,13 @@ class Model(torch.nn.Module):
         return self.criterion(self.head(hidden), teacher, targets).loss
 
 
-@pytest.mark.parametrize("threshold", ["dynamic", {"name": "top_k", "config": {"ratio": 0.3}}])
+@pytest.mark.parametrize("threshold", [{"name": "top_k", "config": {"ratio": 0.3}}], ids=str)
 @pytest.mark.parametrize("linear", [False, True])
 def test_a_compiled_model_learns_what_it_learns_uncompiled(threshold, linear):
     def learn(compiled):
         torch._dynamo.reset()
         model = Model(threshold)
-        run = torch.compile(model, backend="aot_eager") if compiled else model
+        run = torch.compile(model, backend="eager") if compiled else model
         found = []
         for seed in range(3):
             torch.manual_seed(seed)
