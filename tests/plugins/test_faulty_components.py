@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from sekd_plugin import ConfigError, Divergence, SelfEvolutionKD
+from sekd_plugin import ConfigError, CrossEntropy, Divergence, SelfEvolutionKD
 from sekd_plugin.errors import ComponentError
 from sekd_plugin.testing import check_divergence
 
@@ -115,3 +115,12 @@ def test_the_check_says_what_kept_a_class_from_being_made():
 def test_a_definition_may_be_infinite():
     with pytest.raises(AssertionError, match="the definition"):
         check_divergence(Right(), lambda target, student: math.inf, max_examples=3)
+
+
+def test_a_criterion_of_one_s_own_is_named_itself():
+    class OwnLoss(CrossEntropy):
+        def self_evolution(self, log_target, log_student, hard):
+            return super().self_evolution(log_target, log_student, hard) * math.nan
+
+    with pytest.raises(ComponentError, match="OwnLoss returned NaN on finite logits"):
+        OwnLoss()(torch.randn(4, 6), None, torch.zeros(4, dtype=torch.long))
