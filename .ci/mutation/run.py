@@ -65,13 +65,14 @@ STEERING = "tests/thresholds/test_steering.py"
 DEFINITION = ["tests/method/test_invariants.py", "-k", "equals_its_definition or rescale"]
 METHOD = [CORE, ["tests/method/test_gradients_by_hand.py"], DEFINITION]
 RANGES = "tests/thresholds/test_ranges_and_defaults.py"
+ANALYTIC = "tests/method/test_analytic_rows.py"
 LAWS = "tests/testing/test_built_ins_keep_the_laws.py"
 # The tests of a module, in groups: those that are quick and notice most come first. The longest
 # beginning of a module's name decides.
 TESTS: dict[str, list[list[str]]] = {
     "": METHOD,
-    "distributions": [["tests/method/test_distributions.py"]],
-    "divergences/": [["tests/divergences"], [LAWS, "-k", "kl-"]],
+    "distributions": [["tests/method/test_distributions.py"], [ANALYTIC]],
+    "divergences/": [["tests/divergences"], [LAWS, "-k", "kl-"], [ANALYTIC]],
     **{
         f"divergences/{module}": [["tests/divergences", "-k", f"{word} or range"]]
         for module, word in {
@@ -85,7 +86,7 @@ TESTS: dict[str, list[list[str]]] = {
         }.items()
     },
     "proxies/": [
-        ["tests/method/test_gradients_by_hand.py"],
+        ["tests/method/test_gradients_by_hand.py", ANALYTIC],
         CORE,
         [LAWS, "-k", "proxy"],
         DEFINITION,
