@@ -327,9 +327,10 @@ class Criterion(nn.Module, ABC):
     def _decide(self, difficulty: Tensor, sentences: Tensor) -> Tensor:
         hard = self.threshold.decide_by_sentence(difficulty, sentences)
         if hard.shape != difficulty.shape or hard.dtype != torch.bool:
-            raise ValueError(
-                f"{type(self.threshold).__name__}.decide returned {hard.dtype} of the shape "
-                f"{tuple(hard.shape)}; it must be bool of the shape {tuple(difficulty.shape)}"
+            raise ComponentError(
+                f"{type(self.threshold).__name__}.decide",
+                f"returned {hard.dtype} of the shape {tuple(hard.shape)}; it must be bool of the "
+                f"shape {tuple(difficulty.shape)}",
             )
         return hard
 

@@ -21,6 +21,7 @@ from sekd_plugin.kernels.row_kernel import (
     RowKernel,
     RowLosses,
     TeacherRows,
+    cross_entropy_rows,
     define,
     dense,
     first_word_agrees,
@@ -93,8 +94,7 @@ class AnalyticRows(RowKernel):
         squared = method.temperature**2 if method.temperature_squared else 1.0
         cross_entropy = -log_student.gather(-1, targets[:, None])[:, 0]
         if method.temperature != 1.0:
-            wide = student.to(log_student.dtype)
-            cross_entropy = torch.logsumexp(wide, -1) - wide.gather(-1, targets[:, None])[:, 0]
+            cross_entropy = cross_entropy_rows(student.to(log_student.dtype), targets)
         slope.addcmul_(log_student.exp_(), slope.sum(-1, keepdim=True), value=-1.0)
         torch.mul(slope, squared / method.temperature, out=gradient)
         return RowLosses(

@@ -27,6 +27,7 @@ from sekd_plugin.kernels.row_kernel import (
     RowKernel,
     RowLosses,
     TeacherRows,
+    cross_entropy_rows,
     dense,
 )
 
@@ -127,8 +128,7 @@ class ForwardKLRows(RowKernel):
                 gradient.copy_(easy)
         cross_entropy = -seen.gold_log_student
         if settings.temperature != 1.0:
-            wide = student.to(cross_entropy.dtype)
-            cross_entropy = torch.logsumexp(wide, -1) - wide.gather(-1, targets[:, None])[:, 0]
+            cross_entropy = cross_entropy_rows(student.to(cross_entropy.dtype), targets)
         return RowLosses(
             token_loss=token_loss,
             difficulty=seen.difficulty,

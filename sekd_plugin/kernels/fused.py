@@ -19,7 +19,7 @@ from torch import Tensor
 from sekd_plugin.kernels.decision import Decision
 from sekd_plugin.kernels.gradients import FromHidden, FromLogits, Gradients, learning
 from sekd_plugin.kernels.projection import Projection, factor_dtype
-from sekd_plugin.kernels.row_kernel import RowKernel, RowLosses, TeacherRows
+from sekd_plugin.kernels.row_kernel import Decide, RowKernel, RowLosses, TeacherRows
 
 Rows = slice | Tensor
 """Some of the n rows: a range, or their numbers."""
@@ -65,11 +65,11 @@ class Batch:
     sizes: ChunkBytes
     """How much is worked on at a time."""
 
-    def cut(self, logits: Tensor) -> Iterator[slice]:
-        """The ranges of rows of ``logits`` that the kernel is given at a time."""
-        if self.kernel.streams and logits.shape[0] > 0:
-            return iter([slice(0, logits.shape[0])])
-        return row_chunks(logits.shape[0], logits.shape[1], self.sizes.cache_bytes)
+    def cut(self, num_rows: int, vocabulary: int) -> Iterator[slice]:
+        """The ranges of so many rows of logits that the kernel is given at a time."""
+        if self.kernel.streams and num_rows > 0:
+            return iter([slice(0, num_rows)])
+        return row_chunks(num_rows, vocabulary, self.sizes.cache_bytes)
 
     def settle(
         self, parts: list[RowLosses], like: Tensor, again: Callable[[Tensor, Tensor], Tensor]
@@ -98,30 +98,26 @@ def losses_of_logits(batch: Batch, student: Tensor) -> tuple[Tensor, RowLosses]:
     found: list[RowLosses] = []
 
     def run(logits: Tensor, gradient: Tensor | None) -> Tensor:
-        def losses(rows: Rows, hard: Tensor | None, part: Tensor | None) -> RowLosses:
+        def losses(rows: Rows, decide: Decide, part: Tensor | None) -> RowLosses:
             return batch.kernel.losses(
-                logits[rows],
-                batch.teacher(rows),
-                batch.targets[rows],
-                _as_given(hard) if isinstance(rows, Tensor) else batch.decision.on(rows),
-                part,
+                logits[rows], batch.teacher(rows), batch.targets[rows], decide, part
             )
 
         def again(rows: Tensor, hard: Tensor) -> Tensor:
             values = []
-            for chunk in batch.cut(logits[:1].expand(rows.numel(), -1)):
+            for chunk in batch.cut(rows.numel(), logits.shape[1]):
                 some = rows[chunk]
-                part = None
-                if gradient is not None:
-                    part = gradient.new_empty(some.numel(), gradient.shape[1])
-                values.append(losses(some, hard[chunk], part).token_loss)
-                if part is not None and gradient is not None:
-                    gradient[some] = part
+                if gradient is None:
+                    values.append(losses(some, _given(hard[chunk]), None).token_loss)
+                    continue
+                part = gradient.new_empty(some.numel(), gradient.shape[1])
+                values.append(losses(some, _given(hard[chunk]), part).token_loss)
+                gradient[some] = part
             return torch.cat(values)
 
         parts = [
-            losses(chunk, None, None if gradient is None else gradient[chunk])
-            for chunk in batch.cut(logits)
+            losses(chunk, batch.decision.on(chunk), None if gradient is None else gradient[chunk])
+            for chunk in batch.cut(*logits.shape)
         ]
         found.append(batch.settle(parts, logits, again))
         return found[0].token_loss.sum()
@@ -151,54 +147,63 @@ def losses_of_hidden(
         working = projection.frozen(dtype=factor_dtype(hidden))
         wide = torch.promote_types(hidden.dtype, torch.float32)
 
-        def losses(rows: Rows, hard: Tensor | None, slope: Tensor | None) -> RowLosses:
+        def project(rows: Rows) -> tuple[Tensor, TeacherRows]:
+            return working.logits(hidden[rows].to(working.weight.dtype)), batch.teacher(rows)
+
+        def losses(
+            projected: tuple[Tensor, TeacherRows],
+            targets: Tensor,
+            decide: Callable[[slice], Decide],
+            slope: Tensor | None,
+        ) -> RowLosses:
             """A chunk of logits; ``slope`` becomes its gradient by h·Wᵀ + b."""
-            logits = working.logits(hidden[rows].to(working.weight.dtype))
-            teacher = batch.teacher(rows)
-            parts = []
-            for chunk in batch.cut(logits):
-                if isinstance(rows, slice):
-                    decide = batch.decision.on(
-                        slice(rows.start + chunk.start, rows.start + chunk.stop)
-                    )
-                else:
-                    decide = _as_given(None if hard is None else hard[chunk])
-                parts.append(
-                    batch.kernel.losses(
-                        logits[chunk],
-                        None if teacher is None else teacher[chunk],
-                        batch.targets[rows][chunk],
-                        decide,
-                        None if slope is None else slope[chunk],
-                    )
+            logits, teacher = projected
+            parts = [
+                batch.kernel.losses(
+                    logits[chunk],
+                    None if teacher is None else teacher[chunk],
+                    targets[chunk],
+                    decide(chunk),
+                    None if slope is None else slope[chunk],
                 )
+                for chunk in batch.cut(*logits.shape)
+            ]
             if slope is not None:
                 working.pull_back(slope, logits)
             return RowLosses.joined(parts, logits)
 
-        def room(rows: Rows) -> Tensor | None:
+        def room(num_rows: int) -> Tensor | None:
             if not gradients.wanted:
                 return None
-            number = rows.stop - rows.start if isinstance(rows, slice) else rows.numel()
-            return hidden.new_empty(number, projection.size, dtype=wide)
+            return hidden.new_empty(num_rows, projection.size, dtype=wide)
 
         def again(rows: Tensor, hard: Tensor) -> Tensor:
             values = []
             for chunk in row_chunks(rows.numel(), projection.size, batch.sizes.logits_bytes // 2):
-                some, before, after = rows[chunk], room(rows[chunk]), room(rows[chunk])
-                if before is not None:
-                    losses(some, ~hard[chunk], before)
-                values.append(losses(some, hard[chunk], after).token_loss)
-                if before is not None and after is not None:
-                    gradients.by_hidden_rows(some, after, working.weight)
-                    gradients.by_parameters(after, hidden[some])
-                    gradients.by_parameters(before.neg_(), hidden[some])
+                some, decided = rows[chunk], hard[chunk]
+                projected, targets = project(some), batch.targets[some]
+                before, after = room(some.numel()), room(some.numel())
+                right = losses(projected, targets, given_from(decided), after)
+                values.append(right.token_loss)
+                if before is None or after is None:
+                    continue
+                losses(projected, targets, given_from(~decided), before)
+                gradients.by_hidden_rows(some, after, working.weight)
+                gradients.by_parameters(after, hidden[some])
+                gradients.by_parameters(before.neg_(), hidden[some])
             return torch.cat(values)
+
+        def given_from(hard: Tensor) -> Callable[[slice], Decide]:
+            return lambda part: _given(hard[part])
+
+        def decide_from(start: int) -> Callable[[slice], Decide]:
+            return lambda part: batch.decision.on(slice(start + part.start, start + part.stop))
 
         parts = []
         for chunk in row_chunks(hidden.shape[0], projection.size, batch.sizes.logits_bytes):
-            slope = room(chunk)
-            parts.append(losses(chunk, None, slope))
+            slope = room(chunk.stop - chunk.start)
+            targets = batch.targets[chunk]
+            parts.append(losses(project(chunk), targets, decide_from(chunk.start), slope))
             if slope is not None:
                 gradients.by_hidden_rows(chunk, slope, working.weight)
                 gradients.by_parameters(slope, hidden[chunk])
@@ -212,6 +217,6 @@ def losses_of_hidden(
     return loss, found[0]
 
 
-def _as_given(hard: Tensor | None) -> Callable[[Tensor], Tensor]:
-    assert hard is not None
+def _given(hard: Tensor) -> Decide:
+    """A decision that was made already."""
     return lambda difficulty: hard

@@ -161,9 +161,7 @@ def define(
     hard = decide(difficulty)
     token_loss = method.self_evolution(log_target, log_student, hard)
     with torch.no_grad():
-        wide = student.to(log_student.dtype)
-        gold = wide.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        cross_entropy = torch.logsumexp(wide, dim=-1) - gold
+        cross_entropy = cross_entropy_rows(student.to(log_student.dtype), targets)
         agreement = None if teacher is None else first_word_agrees(student, teacher)
     return RowLosses(
         token_loss=token_loss,
@@ -172,6 +170,12 @@ def define(
         cross_entropy=cross_entropy,
         agreement=agreement,
     )
+
+
+def cross_entropy_rows(student: Tensor, targets: Tensor) -> Tensor:
+    """−log q of the gold words at temperature 1: ``[r, V]``, ``[r]`` → ``[r]``."""
+    gold = student.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return torch.logsumexp(student, dim=-1) - gold
 
 
 def first_word_agrees(student: Tensor, teacher: Tensor) -> Tensor:

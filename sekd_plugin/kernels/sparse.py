@@ -11,7 +11,15 @@ import math
 import torch
 from torch import Tensor
 
-from sekd_plugin.kernels.row_kernel import Decide, Method, RowKernel, RowLosses, TeacherRows, define
+from sekd_plugin.kernels.row_kernel import (
+    Decide,
+    Method,
+    RowKernel,
+    RowLosses,
+    TeacherRows,
+    cross_entropy_rows,
+    define,
+)
 from sekd_plugin.teachers import SparseTeacher
 
 
@@ -43,13 +51,11 @@ class SparseRows(RowKernel):
             if gradient is not None:
                 (slope,) = torch.autograd.grad(found.token_loss.sum(), leaf)
                 rows.spread(slope, out=gradient)
-        wide = rows.wide
-        gold = wide.gather(-1, targets[:, None])[:, 0]
         return RowLosses(
             token_loss=found.token_loss.detach(),
             difficulty=found.difficulty,
             hard=found.hard,
-            cross_entropy=torch.logsumexp(wide, -1) - gold,
+            cross_entropy=cross_entropy_rows(rows.wide, targets),
             agreement=rows.first_word_agrees(),
         )
 

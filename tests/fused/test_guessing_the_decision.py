@@ -6,8 +6,9 @@ from method_cases import define, fixed
 
 from sekd_plugin import SelfEvolutionKD, Threshold
 from sekd_plugin.kernels import decision
+from sekd_plugin.kernels.forward_kl import ForwardKLRows
 from sekd_plugin.kernels.fused import ChunkBytes
-from sekd_plugin.kernels.row_kernel import RowKernel
+from sekd_plugin.kernels.projection import Projection
 
 
 class AboveTheMean(Threshold):
@@ -133,9 +134,6 @@ def test_the_definition_agrees_where_rows_were_taken_for_the_wrong_kind():
 
 def rows_computed(threshold, order, monkeypatch, linear=False):
     """How many rows a kernel is given in all, for a batch of 4096."""
-    from sekd_plugin.kernels.forward_kl import ForwardKLRows
-
-    assert issubclass(ForwardKLRows, RowKernel)
     losses, given = ForwardKLRows.losses, []
 
     def counted(self, student, *more):
@@ -153,6 +151,26 @@ def test_few_rows_are_done_again_where_the_batch_is_of_a_piece(monkeypatch):
 
 def test_none_is_done_again_where_gamma_is_known(monkeypatch):
     assert rows_computed(fixed(0.7), "mixed", monkeypatch) == 4096
+
+
+def test_rows_done_again_are_projected_once_more(monkeypatch):
+    products, computed = [], []
+    logits, losses = Projection.logits, ForwardKLRows.losses
+
+    def counted(self, states):
+        products.append(states.shape[0])
+        return logits(self, states)
+
+    def seen(self, student, *more):
+        computed.append(student.shape[0])
+        return losses(self, student, *more)
+
+    monkeypatch.setattr(Projection, "logits", counted)
+    monkeypatch.setattr(ForwardKLRows, "losses", seen)
+    run(THRESHOLDS[0], "chunked", batch(order="hardest last"), True, 3)
+    wrong = sum(products) - 48
+    # Of their kernel they need both the right gradient and the one to take back.
+    assert wrong > 0 and sum(computed) == 48 + 2 * wrong
 
 
 def test_at_worst_each_row_is_done_once_more(monkeypatch):
