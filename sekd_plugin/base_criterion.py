@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sekd_plugin.checks import one_of
 from sekd_plugin.errors import ComponentError, ConfigError
 from sekd_plugin.kernels.decision import BatchDecision, Decision
+from sekd_plugin.kernels.division import Division
 from sekd_plugin.kernels.fused import (
     Batch,
     ChunkBytes,
@@ -25,7 +26,7 @@ from sekd_plugin.kernels.fused import (
     losses_of_hidden,
     losses_of_logits,
 )
-from sekd_plugin.kernels.gathered import Division, GatheredRows
+from sekd_plugin.kernels.gathered import on_whole_rows
 from sekd_plugin.kernels.projection import Projection
 from sekd_plugin.kernels.row_kernel import (
     DefinitionRows,
@@ -303,16 +304,13 @@ class Criterion(nn.Module, ABC):
         """
         if self.kernel == "triton":
             raise ConfigError("kernel", "'triton' has no kernels for this criterion; use 'auto'")
-        definition = DefinitionRows(self)
-        return definition if division is None else GatheredRows(definition, division)
+        return on_whole_rows(DefinitionRows(self), division)
 
     def _batch(
         self, rows: TargetRows, teacher: TeacherOf, sparse: bool, division: Division | None
     ) -> Batch:
-        kernel: RowKernel
         if sparse:
-            kernel = SparseRows(self, self.temperature)
-            kernel = kernel if division is None else GatheredRows(kernel, division)
+            kernel = on_whole_rows(SparseRows(self, self.temperature), division)
         else:
             kernel = self.row_kernel(rows.targets.device, division)
         decision = BatchDecision if self.threshold.needs_batch else Decision

@@ -19,7 +19,7 @@ from sekd_plugin.distributions import log_one_hot, log_probabilities, log_self_t
 from sekd_plugin.divergences import Divergence, divergences
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.kernels.choice import choose_kernel
-from sekd_plugin.kernels.gathered import Division
+from sekd_plugin.kernels.division import Division
 from sekd_plugin.kernels.row_kernel import RowKernel
 from sekd_plugin.proxies import Proxy, proxies
 from sekd_plugin.schedules import Schedulable, Schedule, constant_or_schedule

@@ -13,12 +13,12 @@ from sekd_plugin.divergences import ForwardKL
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.kernels import passes as torch_passes
 from sekd_plugin.kernels.analytic import AnalyticMethod, AnalyticRows
+from sekd_plugin.kernels.division import Division
 from sekd_plugin.kernels.forward_kl import ForwardKLRows, Settings
-from sekd_plugin.kernels.gathered import Division, GatheredRows
+from sekd_plugin.kernels.gathered import on_whole_rows
 from sekd_plugin.kernels.passes import Passes
 from sekd_plugin.kernels.row_kernel import DefinitionRows, RowKernel
 from sekd_plugin.kernels.streamed import StreamedRows
-from sekd_plugin.kernels.vocabulary_shards import VocabularyShard
 from sekd_plugin.proxies import LinearProxy
 
 
@@ -49,17 +49,13 @@ def choose_kernel(method: Parts, device: torch.device, division: Division | None
         method.kernel == "triton" or (method.kernel == "auto" and _has_triton(device))
     )
     if use_triton or (own_kernels and division is not None):
-        shard = None
-        if division is not None:
-            shard = VocabularyShard(group=division.group, first_word=division.words.start)
         return StreamedRows(
             method,
             _triton_passes() if use_triton else cast(Passes, torch_passes),
             hard_scale=method.proxy.scale(method.beta),
-            shard=shard,
+            division=division,
         )
-    kernel = _in_chunks(method)
-    return kernel if division is None else GatheredRows(kernel, division)
+    return on_whole_rows(_in_chunks(method), division)
 
 
 def is_streamable(method: Parts) -> bool:

@@ -7,10 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sekd_plugin.kernels.division import Division
 from sekd_plugin.kernels.forward_kl import Settings
 from sekd_plugin.kernels.passes import Passes
 from sekd_plugin.kernels.row_kernel import Decide, RowKernel, RowLosses, TeacherRows, dense
-from sekd_plugin.kernels.vocabulary_shards import VocabularyShard, add_up, merge
+from sekd_plugin.kernels.vocabulary_shards import add_up, merge
 
 
 class StreamedRows(RowKernel):
@@ -20,8 +21,8 @@ class StreamedRows(RowKernel):
         settings: the criterion.
         passes: a module or an object with the passes over logits.
         hard_scale: what a hard row's loss is multiplied by.
-        shard: which words the rows hold, where these are divided among ranks; gold ids count over
-            all words, and every rank of the group calls this with the same rows.
+        division: how the rows' words are divided among ranks, if they are; gold ids count over all
+            words, and every rank of the group calls this with the same rows.
     """
 
     streams: ClassVar[bool] = True
@@ -32,12 +33,12 @@ class StreamedRows(RowKernel):
         passes: Passes,
         *,
         hard_scale: float,
-        shard: VocabularyShard | None = None,
+        division: Division | None = None,
     ) -> None:
         self._settings = settings
         self._passes = passes
         self._hard_scale = hard_scale
-        self._shard = shard
+        self._division = division
 
     @torch.no_grad()
     def losses(
@@ -49,17 +50,17 @@ class StreamedRows(RowKernel):
         gradient: Tensor | None,
     ) -> RowLosses:
         """Statistics, decision, the hard rows' sums, gradient; ``gradient`` may be ``student``."""
-        settings, passes, shard = self._settings, self._passes, self._shard
+        settings, passes, division = self._settings, self._passes, self._division
         given = dense(teacher)
         # Without a teacher, any distribution with the weight 0 will do.
         logits, weight = (student, 0.0) if given is None else (given, settings.teacher_weight)
         temperature, beta = settings.temperature, settings.beta
-        first_word = 0 if shard is None else shard.first_word
+        first_word = 0 if division is None else division.words.start
         partial = passes.statistics(
             student, logits, targets, temperature=temperature, first_word=first_word
         )
-        if shard is not None:
-            partial = merge(partial, shard.group)
+        if division is not None:
+            partial = merge(partial, division.group)
         seen = passes.finish(partial, teacher_weight=weight)
         hard = decide(seen.difficulty)
         rows = hard.nonzero().squeeze(-1)
@@ -79,7 +80,7 @@ class StreamedRows(RowKernel):
                 temperature=temperature,
                 first_word=first_word,
             )
-            hard_loss, mean[rows] = sums if shard is None else add_up(sums, shard.group)
+            hard_loss, mean[rows] = sums if division is None else add_up(sums, division.group)
             token_loss[rows] = hard_loss * (self._hard_scale * squared)
         if gradient is not None:
             passes.gradient(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from sekd_plugin.kernels.division import Division
 from sekd_plugin.kernels.fused import Rows, TeacherOf
-from sekd_plugin.kernels.gathered import Division
 from sekd_plugin.kernels.projection import Projection, factor_dtype
 from sekd_plugin.kernels.row_kernel import TeacherRows
 from sekd_plugin.rows import TargetRows, shared_vocabulary

@@ -6,7 +6,7 @@ Only numbers per row travel between ranks, never logits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -24,17 +24,6 @@ _SUMS = (
     "gold_teacher",
     "agreement",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class VocabularyShard:
-    """This rank's part of the words."""
-
-    group: dist.ProcessGroup
-    """The ranks that hold all words together, each word once."""
-
-    first_word: int
-    """The id of this rank's first word."""
 
 
 def merge(partial: PartialStatistics, group: dist.ProcessGroup) -> PartialStatistics:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from divided_vocabulary import CASES, loss_of
 
 from sekd_plugin import CrossEntropy, NonFiniteLogitsError, SelfEvolutionKD
-from sekd_plugin.kernels import gathered
+from sekd_plugin.kernels.division import Division
 
 WORKER = Path(__file__).parents[1] / "workshop" / "divided_vocabulary.py"
 
@@ -53,7 +53,7 @@ def test_a_group_of_one_changes_nothing(case, group_of_one):
 
 
 def test_shards_of_different_sizes_and_of_another_cut_are_put_together(group_of_one):
-    division = gathered.Division(group=group_of_one, sizes=(2, 3), rank=1)
+    division = Division(group=group_of_one, sizes=(2, 3), rank=1)
     assert division.words == slice(2, 5) and division.total == 5
 
 

@@ -5,6 +5,7 @@ Each rank's result is a file in the folder. The ranks are forked, so that torch 
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import sys
@@ -16,7 +17,7 @@ from forward_kl_rows import straining_rows
 from streamed_rows import streamed
 
 from sekd_plugin.kernels import passes
-from sekd_plugin.kernels.vocabulary_shards import VocabularyShard
+from sekd_plugin.kernels.division import Division
 
 
 def one_rank(folder, rank, ranks):
@@ -31,7 +32,11 @@ def one_rank(folder, rank, ranks):
         teacher[:, words],
         targets,
         {"teacher_weight": 0.5, "beta": 0.5},
-        shard=VocabularyShard(group=dist.group.WORLD, first_word=words.start),
+        division=Division(
+            group=dist.group.WORLD,
+            sizes=tuple(end - start for start, end in itertools.pairwise(cuts)),
+            rank=rank,
+        ),
     )
     values = {name: value.tolist() for name, value in found.items()}
     (Path(folder) / f"{rank}.json").write_text(json.dumps(values))

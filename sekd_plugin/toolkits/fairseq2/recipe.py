@@ -207,7 +207,7 @@ def build_criterion(config: TrainingConfig, device: torch.device) -> Criterion:
     criterion = criteria.create({"name": section.name, "config": section.config}, "criterion")
     try:
         criterion.kernel = section.kernel
-        criterion.row_kernel(device, None)
+        criterion.row_kernel(device, None)  # says now, not at the first batch, what cannot be had
     except ConfigError as error:
         raise error.within("criterion") from None
     if criterion.needs_teacher and config.teacher is None:
