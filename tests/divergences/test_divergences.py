@@ -19,6 +19,7 @@ from sekd_plugin.divergences import (
     SkewReverseKL,
     SymmetricKL,
 )
+from sekd_plugin.errors import ComponentError
 
 INF = math.inf
 every = pytest.mark.parametrize(
@@ -436,3 +437,24 @@ def test_a_head_that_misses_its_mass_by_rounding_alone_is_not_widened_by_a_word(
     wider = AdaptiveKL(head_mass=0.5 + 1e-4)(target.log(), student.log())
     share = 0.4 / 0.8
     assert float(wider) == pytest.approx(float(share * forward + (1 - share) * reverse), rel=1e-6)
+
+
+class Shaped(Divergence):
+    """Returns a shape of its own."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def forward(self, log_target, log_student):
+        return log_student.new_zeros(self.shape)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (3, 5), (2, 3, 5), (3, 2)])
+def test_another_shape_than_one_number_a_row_is_refused_with_both(shape):
+    log_target = torch.zeros(2, 3, 5)
+    with pytest.raises(ComponentError) as caught:
+        Shaped(shape)(log_target, log_target)
+    assert str(caught.value) == (
+        f"Shaped returned the shape {shape} for rows (2, 3, 5); it must be one number a row, (2, 3)"
+    )
+    assert Shaped((2, 3))(log_target, log_target).shape == (2, 3)

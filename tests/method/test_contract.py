@@ -214,3 +214,9 @@ def test_a_subclass_that_redefines_the_loss_is_computed_by_its_own_definition():
     plain = SelfEvolutionKD()(student, teacher, targets)
     doubled = Doubled()(student, teacher, targets)
     torch.testing.assert_close(doubled.token_loss, 2.0 * plain.token_loss)
+
+
+def test_errors_name_the_class_that_computed_a_quantity():
+    criterion = SelfEvolutionKD(divergence="reverse_kl", difficulty="hellinger")
+    assert criterion.computed_by("difficulty") == "Hellinger"
+    assert criterion.computed_by("loss") == "ReverseKL"

@@ -11,6 +11,7 @@ from sekd_plugin.distributions import (
     log_one_hot,
     log_probabilities,
     log_self_target,
+    through_mixture,
 )
 
 
@@ -142,3 +143,25 @@ def test_any_leading_dimensions_give_each_row_its_distribution():
         ),
     ):
         torch.testing.assert_close(shaped.reshape(24, 13), flat)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_a_gradient_goes_through_a_mixture_as_its_formula_says(weight):
+    first, second = (log.exp().requires_grad_(True) for log in rows())
+    outer = torch.randn(24, 13, dtype=torch.float64)
+    mixed = (weight * first + (1.0 - weight) * second).log()
+    (by_first,) = torch.autograd.grad((outer * mixed).sum(), first)
+    log_first, log_mixed = first.detach().log(), mixed.detach()
+    close(through_mixture(log_first, log_mixed, weight, outer), by_first * first.detach())
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_through_a_mixture_a_word_without_probability_gets_no_gradient(weight):
+    inf = math.inf
+    log_first = torch.tensor([[0.0, -inf, -inf, -1.0]])
+    log_second = torch.tensor([[0.0, -inf, -1.0, -inf]])
+    log_mixed = log_mixture(log_first, log_second, weight)
+    gradient = through_mixture(log_first, log_mixed, weight, torch.full((1, 4), 3.0))
+    assert gradient[0, 1:3].tolist() == [0.0, 0.0]
+    # Where the first part alone is possible, it is all of the mixture; without weight, nothing is.
+    assert gradient[0, 3] == (0.0 if weight == 0.0 else 3.0)
