@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own modules, as with `python -m sekd_plugin`
     try:
-        command = import_module(f"sekd_plugin.commands.{name}")
+        command = import_module(f"sekd_plugin.commands.{name.replace('-', '_')}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "sekd_plugin":
             raise

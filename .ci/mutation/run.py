@@ -66,6 +66,7 @@ DEFINITION = ["tests/method/test_invariants.py", "-k", "equals_its_definition or
 METHOD = [CORE, ["tests/method/test_gradients_by_hand.py"], DEFINITION]
 RANGES = "tests/thresholds/test_ranges_and_defaults.py"
 ANALYTIC = "tests/method/test_analytic_rows.py"
+FUSED = "tests/fused/test_output_projections.py"
 LAWS = "tests/testing/test_built_ins_keep_the_laws.py"
 # The tests of a module, in groups: those that are quick and notice most come first. The longest
 # beginning of a module's name decides.
@@ -95,6 +96,7 @@ TESTS: dict[str, list[list[str]]] = {
         CORE,
         [STEERING, "-k", "differentiated"],
         ["tests/method/test_gradients_by_hand.py", "tests/method/test_invariants.py"],
+        [FUSED],
         ["tests/thresholds/test_cutting_a_step.py", "-k", "two_ranks"],
     ],
     "schedules": [
