@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sekd_plugin.kernels.decision import Decision
 from sekd_plugin.kernels.gradients import FromHidden, FromLogits, Gradients, learning
-from sekd_plugin.kernels.projection import Projection, factor_dtype
+from sekd_plugin.kernels.projection import ChunkRoom, Projection, factor_dtype
 from sekd_plugin.kernels.row_kernel import Decide, RowKernel, RowLosses, TeacherRows
 
 Rows = slice | Tensor
@@ -146,9 +146,11 @@ def losses_of_hidden(
     def run(hidden: Tensor, gradients: Gradients) -> Tensor:
         working = projection.frozen(dtype=factor_dtype(hidden))
         wide = torch.promote_types(hidden.dtype, torch.float32)
+        logits_room, slope_room, wrong_slope_room = ChunkRoom(), ChunkRoom(), ChunkRoom()
 
         def project(rows: Rows) -> tuple[Tensor, TeacherRows]:
-            return working.logits(hidden[rows].to(working.weight.dtype)), batch.teacher(rows)
+            states = hidden[rows].to(working.weight.dtype)
+            return working.logits(states, logits_room), batch.teacher(rows)
 
         def losses(
             projected: tuple[Tensor, TeacherRows],
@@ -172,17 +174,18 @@ def losses_of_hidden(
                 working.pull_back(slope, logits)
             return RowLosses.joined(parts, logits)
 
-        def room(num_rows: int) -> Tensor | None:
+        def room(num_rows: int, of: ChunkRoom) -> Tensor | None:
             if not gradients.wanted:
                 return None
-            return hidden.new_empty(num_rows, projection.size, dtype=wide)
+            return of.take(num_rows, projection.size, hidden, wide)
 
         def again(rows: Tensor, hard: Tensor) -> Tensor:
             values = []
             for chunk in row_chunks(rows.numel(), projection.size, batch.sizes.logits_bytes // 2):
                 some, decided = rows[chunk], hard[chunk]
                 projected, targets = project(some), batch.targets[some]
-                before, after = room(some.numel()), room(some.numel())
+                before = room(some.numel(), wrong_slope_room)
+                after = room(some.numel(), slope_room)
                 right = losses(projected, targets, given_from(decided), after)
                 values.append(right.token_loss)
                 if before is None or after is None:
@@ -201,7 +204,7 @@ def losses_of_hidden(
 
         parts = []
         for chunk in row_chunks(hidden.shape[0], projection.size, batch.sizes.logits_bytes):
-            slope = room(chunk.stop - chunk.start)
+            slope = room(chunk.stop - chunk.start, slope_room)
             targets = batch.targets[chunk]
             parts.append(losses(project(chunk), targets, decide_from(chunk.start), slope))
             if slope is not None:

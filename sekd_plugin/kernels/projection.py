@@ -20,6 +20,26 @@ def factor_dtype(states: Tensor) -> torch.dtype:
     return states.dtype if states.is_cuda else wide
 
 
+class ChunkRoom:
+    """Memory for one chunk of rows, used again for the next.
+
+    A fresh block of this size is fresh pages of the system; for a CPU, being given them takes as
+    long as some passes over them.
+    """
+
+    def __init__(self) -> None:
+        self._block: Tensor | None = None
+
+    def take(self, num_rows: int, num_words: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """``[num_rows, num_words]`` with anything in it, until the next call; beside ``like``."""
+        size = num_rows * num_words
+        block = self._block
+        if block is None or block.numel() < size or block.dtype != dtype:
+            self._block = None  # given back before the larger one is asked for
+            block = self._block = like.new_empty(size, dtype=dtype)
+        return block[:size].view(num_rows, num_words)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Projection:
     """A model's output projection.
@@ -59,12 +79,18 @@ class Projection:
             soft_cap=self.soft_cap,
         )
 
-    def logits(self, states: Tensor) -> Tensor:
+    def logits(self, states: Tensor, room: ChunkRoom | None = None) -> Tensor:
         """z of hidden states, ``[r, D]`` → ``[r, V]``, in fp32 or wider.
 
         Half-precision factors give fp32 products here: rounded to bf16, a logit above 16 is off by
         up to 1/16, and its word's probability by 6 %.
+
+        Args:
+            states: ``[r, D]``.
+            room: where to put them, without autograd; None differentiates.
         """
+        if room is not None:
+            return self._put_into(room, states)
         logits = self._products(states)
         if self.scale != 1.0:
             logits = logits * self.scale
@@ -72,9 +98,32 @@ class Projection:
             logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
         return logits
 
+    @torch.no_grad()
+    def _put_into(self, room: ChunkRoom, states: Tensor) -> Tensor:
+        wide = torch.promote_types(states.dtype, torch.float32)
+        if self._widens(states):  # a GPU's memory is pooled anyway
+            logits = self._products(states)
+        else:
+            logits = room.take(states.shape[0], self.size, states, wide)
+            factors = states.to(wide), self.weight.to(wide).t()
+            if self.bias is None:
+                torch.mm(*factors, out=logits)
+            else:
+                torch.addmm(self.bias.to(wide), *factors, out=logits)
+        if self.scale != 1.0:
+            logits.mul_(self.scale)
+        if self.soft_cap is not None:
+            logits.div_(self.soft_cap).tanh_().mul_(self.soft_cap)
+        return logits
+
+    def _widens(self, states: Tensor) -> bool:
+        """Whether the device multiplies half-precision factors into fp32 by itself."""
+        wide = torch.promote_types(states.dtype, torch.float32)
+        return self.weight.is_cuda and self.weight.dtype == states.dtype != wide
+
     def _products(self, states: Tensor) -> Tensor:
         wide = torch.promote_types(states.dtype, torch.float32)
-        if self.weight.is_cuda and self.weight.dtype == states.dtype != wide:
+        if self._widens(states):
             products = torch.mm(states, self.weight.t(), out_dtype=wide)
             return products if self.bias is None else products.add_(self.bias)
         bias = None if self.bias is None else self.bias.to(wide)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sekd_plugin.kernels.division import Division
 from sekd_plugin.kernels.fused import Rows, TeacherOf
-from sekd_plugin.kernels.projection import Projection, factor_dtype
+from sekd_plugin.kernels.projection import ChunkRoom, Projection, factor_dtype
 from sekd_plugin.kernels.row_kernel import TeacherRows
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.teachers import SparseTeacher
@@ -61,7 +61,7 @@ def ready_teacher(teacher: TeacherRows, division: Division | None) -> TeacherOf:
 def projected_teacher(
     states: Tensor, projection: Projection, size: int, division: Division | None
 ) -> TeacherOf:
-    """A teacher whose logits are formed for some rows at a time.
+    """A teacher whose logits are formed for some rows at a time; they hold until the next.
 
     Args:
         states: hidden states of the target rows, ``[n, D']``.
@@ -69,14 +69,15 @@ def projected_teacher(
         size: V, the student's number of words, of all ranks.
         division: how the student's words are divided among ranks, if they are.
     """
+    room = ChunkRoom()
     if division is None:
         shared = shared_vocabulary(projection.size, size)
         frozen = projection.frozen(shared, factor_dtype(states))
-        return lambda chunk: frozen.logits(states[chunk])
+        return lambda chunk: frozen.logits(states[chunk], room)
     own = Division.of(projection.size, division.group, states.device)
     shared_vocabulary(own.total, size)
     part = projection.frozen(dtype=factor_dtype(states))
     if own.sizes == division.sizes:
-        return lambda chunk: part.logits(states[chunk])
+        return lambda chunk: part.logits(states[chunk], room)
     # A padded vocabulary is divided elsewhere.
-    return lambda chunk: own.gather(part.logits(states[chunk]))[:, division.words]
+    return lambda chunk: own.gather(part.logits(states[chunk], room))[:, division.words]

@@ -157,9 +157,9 @@ def test_rows_done_again_are_projected_once_more(monkeypatch):
     products, computed = [], []
     logits, losses = Projection.logits, ForwardKLRows.losses
 
-    def counted(self, states):
+    def counted(self, states, *more):
         products.append(states.shape[0])
-        return logits(self, states)
+        return logits(self, states, *more)
 
     def seen(self, student, *more):
         computed.append(student.shape[0])

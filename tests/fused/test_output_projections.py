@@ -9,6 +9,7 @@ from method_definition import method
 
 from sekd_plugin import CrossEntropy, SelfEvolutionKD
 from sekd_plugin.kernels.fused import ChunkBytes
+from sekd_plugin.kernels.projection import ChunkRoom, Projection
 
 SETTINGS = {
     "teacher_weight": 0.6,
@@ -167,3 +168,33 @@ def test_states_in_half_precision_meet_a_weight_kept_in_fp32():
     torch.testing.assert_close(output.loss, expected, rtol=5e-3, atol=0.0)
     (exact,) = torch.autograd.grad(expected, weight)
     assert (by_weight - exact).norm() / exact.norm() < 0.01
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("soft_cap", [None, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_in_a_used_room_are_the_same(bias, scale, soft_cap, dtype):
+    torch.manual_seed(1)
+    projection = Projection(
+        weight=torch.randn(7, 4).to(dtype),
+        bias=torch.randn(7) if bias else None,
+        scale=scale,
+        soft_cap=soft_cap,
+    )
+    room = ChunkRoom()
+    blocks = set()
+    for count in (5, 3, 5):
+        states = torch.randn(count, 4).to(dtype)
+        found = projection.logits(states, room)
+        torch.testing.assert_close(found, projection.logits(states), rtol=1e-6, atol=1e-6)
+        blocks.add(found.untyped_storage().data_ptr())
+    assert len(blocks) == 1
+
+
+def test_a_room_grows_and_changes_its_dtype_as_it_is_asked_to():
+    room, like = ChunkRoom(), torch.zeros(1)
+    small = room.take(2, 3, like, torch.float32)
+    large = room.take(4, 3, like, torch.float32)
+    assert small.shape == (2, 3) and large.shape == (4, 3)
+    assert room.take(1, 3, like, torch.float64).dtype == torch.float64
