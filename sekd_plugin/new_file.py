@@ -1,7 +1,8 @@
-"""A text file that is written whole, and never over another."""
+"""A text file that is written whole, and never over another's."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -48,6 +49,27 @@ def write_new_file(file: Path, text: str) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+    except OSError as error:
+        raise SekdError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def write_once(file: Path, text: str) -> None:
+    """Write ``file`` as UTF-8, whole, unless another process has written it first.
+
+    Raises:
+        SekdError: it cannot be written.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        try:
+            with partial.open("w", encoding="utf-8", newline="") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise SekdError(f"{file} cannot be written: {error.strerror}") from None
 

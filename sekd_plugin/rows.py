@@ -78,6 +78,14 @@ class TargetRows:
         flat = batch.reshape(self.shape.numel(), batch.shape[-1])
         return flat if self.index is None else flat.index_select(0, self.index)
 
+    def place(self, values: Tensor) -> Tensor:
+        """Values of the target rows ``[n, ...]`` at their places in the batch; zeros elsewhere."""
+        if self.index is None:
+            return values.reshape(*self.shape, *values.shape[1:])
+        whole = values.new_zeros(self.shape.numel(), *values.shape[1:])
+        whole[self.index] = values
+        return whole.reshape(*self.shape, *values.shape[1:])
+
     def check_vocabulary(self, size: int) -> None:
         """Check that every gold id is in the vocabulary of ``size`` words.
 

@@ -77,15 +77,19 @@ class _CoarseRows:
         self._temperature = temperature
         log_listed = teacher.log_probabilities.to(dtype)
         gold = targets[:, None]
-        match = teacher.indices == gold
+        # A place without probability lists nothing, and its word is of the tail: rows that list
+        # fewer words than others are filled up with such places.
+        absent = torch.isneginf(log_listed)
+        listed_words = torch.where(absent, gold, teacher.indices)
+        match = (listed_words == gold) & ~absent
         gold_listed = match.any(-1, keepdim=True)
 
-        self._words = torch.cat([teacher.indices, gold], dim=-1)
+        self._words = torch.cat([listed_words, gold], dim=-1)
         rest = self.wide.scatter(-1, self._words, -math.inf)
         tail = torch.logsumexp(rest / temperature, -1, keepdim=True)
         self._rest, self._tail = rest, tail
         gold_logit = self.wide.gather(-1, gold).masked_fill(gold_listed, -math.inf)
-        listed = self.wide.gather(-1, teacher.indices)
+        listed = self.wide.gather(-1, listed_words).masked_fill(absent, -math.inf)
         self.student = torch.cat([listed, gold_logit, tail * temperature], dim=-1)
 
         log_gold = teacher.log_gold.to(dtype)[:, None].masked_fill(gold_listed, -math.inf)

@@ -20,10 +20,10 @@ class SparseTeacher:
     """
 
     indices: Tensor
-    """``[..., k]`` int64, the listed words, all different."""
+    """``[..., k]`` int64, the listed words of a row, all different but where it lists nothing."""
 
     log_probabilities: Tensor
-    """``[..., k]`` log p of the listed words."""
+    """``[..., k]`` log p of the listed words; ``-inf`` at a place that lists nothing."""
 
     log_tail: Tensor
     """``[...]`` log of the probability of all words that are not listed; ``-inf`` for none."""
@@ -41,6 +41,26 @@ class SparseTeacher:
             log_probabilities=self.log_probabilities[rows],
             log_tail=self.log_tail[rows],
             log_gold=self.log_gold[rows],
+            temperature=self.temperature,
+        )
+
+    def to(self, device: torch.device) -> SparseTeacher:
+        """The same on a device."""
+        return SparseTeacher(
+            indices=self.indices.to(device),
+            log_probabilities=self.log_probabilities.to(device),
+            log_tail=self.log_tail.to(device),
+            log_gold=self.log_gold.to(device),
+            temperature=self.temperature,
+        )
+
+    def placed(self, rows: TargetRows) -> SparseTeacher:
+        """Rows ``[n, k]`` at their places in the batch, ``[..., k]``; zeros where masked."""
+        return SparseTeacher(
+            indices=rows.place(self.indices),
+            log_probabilities=rows.place(self.log_probabilities),
+            log_tail=rows.place(self.log_tail),
+            log_gold=rows.place(self.log_gold),
             temperature=self.temperature,
         )
 

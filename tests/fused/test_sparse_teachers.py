@@ -13,6 +13,7 @@ from sekd_plugin import NonFiniteLogitsError, SelfEvolutionKD
 from sekd_plugin.kernels.fused import ChunkBytes
 from sekd_plugin.kernels.row_kernel import dense
 from sekd_plugin.kernels.sparse import SparseRows
+from sekd_plugin.rows import TargetRows
 from sekd_plugin.teachers import SparseTeacher
 
 EVERY = sorted(DIVERGENCES)
@@ -205,3 +206,67 @@ def test_a_kernel_for_sparse_teachers_takes_no_other():
         kernel.losses(student, teacher, targets, lambda d: d > 0, None)
     with pytest.raises(TypeError, match="a sparse teacher has no logits"):
         dense(sparse_teacher(teacher, targets, 3))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("proxy", sorted(PROXIES))
+def test_a_place_without_probability_lists_nothing(name, proxy):
+    """Rows that list 1 to 5 words, side by side, have the numbers that each has by itself."""
+    student, teacher, targets = batch(9)
+    criterion = criterion_of(divergence=DIVERGENCES[name][0], proxy=proxy)
+    alone = [
+        sparse_teacher(teacher[row : row + 1], targets[row : row + 1], 1 + row) for row in range(5)
+    ]
+
+    def filled(values, filling):
+        return torch.cat([torch.nn.functional.pad(each, (0, 4 - row), value=filling)
+                          for row, each in enumerate(values)])  # fmt: skip
+
+    together = SparseTeacher(
+        # Zero is a word of its own, and in some rows a listed or the gold one.
+        indices=filled([each.indices for each in alone], 0),
+        log_probabilities=filled([each.log_probabilities for each in alone], -math.inf),
+        log_tail=torch.cat([each.log_tail for each in alone]),
+        log_gold=torch.cat([each.log_gold for each in alone]),
+    )
+    leaf = student.clone().requires_grad_()
+    output = criterion(leaf, together, targets)
+    (gradient,) = torch.autograd.grad(output.loss, leaf)
+    for row, given_alone in enumerate(alone):
+        one = student[row : row + 1].clone().requires_grad_()
+        expected = criterion(one, given_alone, targets[row : row + 1])
+        (slope,) = torch.autograd.grad(expected.loss, one)
+        torch.testing.assert_close(output.difficulty[row : row + 1], expected.difficulty)
+        torch.testing.assert_close(output.token_loss[row : row + 1], expected.token_loss)
+        assert output.agreement[row] == expected.agreement[0]
+        torch.testing.assert_close(gradient[row : row + 1], slope)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_word_that_the_teacher_holds_impossible_may_be_of_the_tail(name):
+    student, teacher, targets = batch(10)
+    teacher[:, 3] = -math.inf
+    teacher[1, targets[1]] = -math.inf
+    criterion = criterion_of(divergence=DIVERGENCES[name][0])
+    runs = []
+    for given_teacher in (teacher, sparse_teacher(teacher, targets, 11)):
+        leaf = student.clone().requires_grad_()
+        output = criterion(leaf, given_teacher, targets)
+        runs.append((output.difficulty, *torch.autograd.grad(output.loss, leaf)))
+    torch.testing.assert_close(runs[1][0], runs[0][0])
+    finite = torch.isfinite(runs[0][0])
+    torch.testing.assert_close(runs[1][1][finite], runs[0][1][finite])
+
+
+def test_rows_find_their_places_in_the_batch_again():
+    _, teacher, targets = batch(2)
+    keep = torch.tensor([[True, False, True], [False, True, True], [True, False, False]])
+    rows = TargetRows.of(torch.zeros(3, 3, dtype=torch.long), keep)
+    given_teacher = sparse_teacher(teacher, targets, 3)
+    placed = given_teacher.placed(rows)
+    assert placed.indices.shape == (3, 3, 3) and placed.log_tail.shape == (3, 3)
+    back = placed.take(rows, 11)
+    for name in ("indices", "log_probabilities", "log_tail", "log_gold"):
+        assert torch.equal(getattr(back, name), getattr(given_teacher, name))
+    whole = TargetRows.of(targets, None)
+    assert torch.equal(given_teacher.placed(whole).indices, given_teacher.indices)

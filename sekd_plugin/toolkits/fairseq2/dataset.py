@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,20 @@ class EncodedCorpus:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def add(self, other: EncodedCorpus, example: int) -> None:
+        """Add an example of another corpus, without its text."""
+        self.prompts.append(other.prompts[example])
+        self.targets.append(other.targets[example])
+        self.places.append(other.places[example])
+        self.weights.append(other.weights[example])
+
+    def chosen(self, examples: Iterable[int]) -> EncodedCorpus:
+        """Some examples, in this order, without their text."""
+        found = EncodedCorpus()
+        for example in examples:
+            found.add(self, example)
+        return found
 
     def checksum(self) -> str:
         """What tells this corpus from another: SHA-256 of ids and weights, in their order."""

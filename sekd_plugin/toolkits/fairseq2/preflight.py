@@ -41,6 +41,7 @@ from ruamel.yaml.error import YAMLError
 from sekd_plugin.checks import at_least
 from sekd_plugin.corpus import PromptTemplate, read_pairs
 from sekd_plugin.errors import ConfigError, DataError, did_you_mean
+from sekd_plugin.toolkits.fairseq2.cached_teacher import check_cache_fits, open_cache
 from sekd_plugin.toolkits.fairseq2.dataset import check_weight
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
@@ -97,7 +98,13 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
         ConfigError, DataError: what is wrong, in one line.
     """
     device = chosen_device(os.environ.get("FAIRSEQ2_DEVICE"))
-    build_criterion(config, device)
+    criterion = build_criterion(config, device)
+    if config.teacher is not None and config.teacher_cache is not None:
+        raise ConfigError(
+            "teacher_cache",
+            "stands in for the teacher, and there is one; remove one of them "
+            "(on the command line: --config teacher=null)",
+        )
     _check_corpus(config.dataset)
     if config.translation.max_sentences is not None:
         at_least("translation.max_sentences", config.translation.max_sentences, 1)
@@ -111,12 +118,30 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
     if config.teacher is not None:
         _check_model("teacher", config.teacher, resolver)
     _check_vocabularies(config, resolver)
+    if config.teacher_cache is not None:
+        size, _ = stated_sizes(config.model, resolver)
+        check_cache_fits(open_cache(config), criterion, size)
     if not config.common.no_sweep_dir:
         raise ConfigError(
             "common.no_sweep_dir",
             "must be true: with false the run lands in a folder below the one that is named, and "
             "the same command cannot resume it",
         )
+
+
+def check_for_caching(config: TrainingConfig, resolver: DependencyResolver) -> None:
+    """Check what of a recipe is needed to run its teacher: not the student, which may not be there.
+
+    Raises:
+        ConfigError, DataError: what is wrong, in one line.
+    """
+    if config.teacher is None:
+        raise ConfigError("teacher", "is missing; there is nothing to cache without one")
+    _check_corpus(config.dataset)
+    if config.tokenizer.path is None or config.tokenizer.family is None:
+        raise ConfigError("tokenizer.path", "path and family of the vocabulary are both needed")
+    _check_file("tokenizer.path", config.tokenizer.path)
+    _check_model("teacher", config.teacher, resolver)
 
 
 def read_yaml(file: Path) -> Mapping[str, object]:
@@ -242,14 +267,14 @@ def _check_vocabularies(config: TrainingConfig, resolver: DependencyResolver) ->
     if path is None or family is None or config.tokenizer.config_overrides is not None:
         return
     info = load_tokenizer(family, path, torch.device("cpu")).vocab_info
-    size, pad = _stated_sizes(config.model, resolver)
+    size, pad = stated_sizes(config.model, resolver)
     check_sizes("model", size=size, pad=pad, info=info)
     if config.teacher is not None:
-        teacher_size, pad = _stated_sizes(config.teacher, resolver)
+        teacher_size, pad = stated_sizes(config.teacher, resolver)
         check_sizes("teacher", size=teacher_size, pad=pad, info=info, student_size=size)
 
 
-def _stated_sizes(
+def stated_sizes(
     section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
 ) -> tuple[int | None, int | None]:
     """Vocabulary size and padding id of a model by its section; None where only a card says it."""

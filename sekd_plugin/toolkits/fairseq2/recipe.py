@@ -25,6 +25,12 @@ from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.plugins import import_plugins
 from sekd_plugin.toolkits.fairseq2.bleu import TranslationEvalUnit
+from sekd_plugin.toolkits.fairseq2.cached_teacher import (
+    CachedTeacher,
+    check_cache_fits,
+    check_covers,
+    open_cache,
+)
 from sekd_plugin.toolkits.fairseq2.cli_errors import register_cli_errors
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
 from sekd_plugin.toolkits.fairseq2.export import mend_exports
@@ -32,6 +38,7 @@ from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
 from sekd_plugin.toolkits.fairseq2.student import make_student
+from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher, Teacher
 from sekd_plugin.toolkits.fairseq2.tensor_parallel_norm import mend_gradient_norm
 from sekd_plugin.toolkits.fairseq2.units import (
     Distillation,
@@ -39,7 +46,11 @@ from sekd_plugin.toolkits.fairseq2.units import (
     DistillationTrainUnit,
     share_steps_over,
 )
-from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, padding_index
+from sekd_plugin.toolkits.fairseq2.vocabulary import (
+    check_vocabulary,
+    output_size,
+    padding_index,
+)
 
 M = TypeVar("M", bound=Module)
 
@@ -67,11 +78,17 @@ class TrainingRecipe(Recipe):
         student = load_model(context, TransformerLM, "model")
         check_vocabulary("model", student, tokenizer)
         longest = {"student": student.max_seq_len}
-        teacher = None
-        if criterion.needs_teacher:
-            teacher = load_model(context, CausalLM, "teacher")
-            check_vocabulary("teacher", teacher, tokenizer, student=student)
-            longest["teacher"] = teacher.max_seq_len
+        teacher: Teacher | None = None
+        cache = None
+        if config.teacher_cache is not None:
+            cache = open_cache(config)
+            check_cache_fits(cache, criterion, output_size(student))
+            teacher = CachedTeacher(cache)
+        elif criterion.needs_teacher:
+            model = load_model(context, CausalLM, "teacher")
+            check_vocabulary("teacher", model, tokenizer, student=student)
+            longest["teacher"] = model.max_seq_len
+            teacher = LiveTeacher(model)
 
         share_steps_over(criterion, context.gangs)
         mend_gradient_norm(context.get_data_parallel_model(), context.gangs)
@@ -88,6 +105,10 @@ class TrainingRecipe(Recipe):
         valid = None
         if config.dataset.valid:
             valid = self._encode(config, "valid", tokenizer, template, longest)
+        if cache is not None:
+            check_covers(cache, train, "dataset.train")
+            if valid is not None:
+                check_covers(cache, valid, "dataset.valid")
         units, readers = self._validation(context, config, distillation, tokenizer, valid)
         trainer = context.create_trainer(
             DistillationTrainUnit(distillation), reader, units, readers
@@ -210,12 +231,13 @@ def build_criterion(config: TrainingConfig, device: torch.device) -> Criterion:
         criterion.row_kernel(device, None)  # says now, not at the first batch, what cannot be had
     except ConfigError as error:
         raise error.within("criterion") from None
-    if criterion.needs_teacher and config.teacher is None:
+    given = [key for key in ("teacher", "teacher_cache") if getattr(config, key) is not None]
+    if criterion.needs_teacher and not given:
         raise ConfigError("teacher", f"is missing; the criterion '{section.name}' needs one")
-    if not criterion.needs_teacher and config.teacher is not None:
+    if not criterion.needs_teacher and given:
         raise ConfigError(
-            "teacher",
+            given[0],
             f"would never be used by the criterion '{section.name}' as configured; "
-            "remove it (on the command line: --config teacher=null)",
+            f"remove it (on the command line: --config {given[0]}=null)",
         )
     return criterion

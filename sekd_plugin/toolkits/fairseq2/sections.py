@@ -99,6 +99,14 @@ class TranslationSection:
 
 
 @dataclass(kw_only=True)
+class TeacherCacheSection:
+    """A teacher that was run already."""
+
+    path: Path
+    """A folder that ``sekd cache-teacher`` has made."""
+
+
+@dataclass(kw_only=True)
 class TrainingConfig:
     """A whole recipe."""
 
@@ -111,6 +119,9 @@ class TrainingConfig:
 
     teacher: ReferenceModelSection | None = None
     """The frozen teacher; needed by the distillation criteria, refused by the others."""
+
+    teacher_cache: TeacherCacheSection | None = None
+    """What ``sekd cache-teacher`` has kept of the teacher, instead of the teacher itself."""
 
     tokenizer: TokenizerSection = field(
         default_factory=lambda: TokenizerSection(path=Path("vocabulary.model"), family="llama")

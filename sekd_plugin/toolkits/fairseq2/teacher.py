@@ -1,18 +1,21 @@
-"""The frozen teacher of a batch: hidden states and output projection, or logits."""
+"""The teacher of a batch: run, it gives hidden states and output projection, or logits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import torch
+from fairseq2.datasets import SequenceBatch
 from fairseq2.models.clm import CausalLM
 from fairseq2.models.transformer_lm import TransformerLM
 from fairseq2.nn import BatchLayout
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from sekd_plugin.kernels.row_kernel import TeacherRows
 from sekd_plugin.rows import TargetRows
+from sekd_plugin.teachers import SparseTeacher
 from sekd_plugin.toolkits.fairseq2.projection import in_autocast, output_projection
 from sekd_plugin.toolkits.fairseq2.student import decoder_output
 
@@ -23,7 +26,50 @@ class TeacherArguments(TypedDict, total=False):
     teacher_hidden: Tensor
     teacher_weight: Tensor
     teacher_bias: Tensor | None
-    teacher_logits: Tensor
+    teacher_logits: Tensor | SparseTeacher
+
+
+class TeacherWords(Protocol):
+    """What a teacher has to say on a batch."""
+
+    def for_states(self, group: ProcessGroup | None) -> TeacherArguments:
+        """Arguments for ``forward_linear``, beside a student whose words ``group`` divides."""
+        ...
+
+    def logits(self, rows: TargetRows) -> TeacherRows:
+        """Logits on the target tokens alone, ``[n, V']``, or what stands for them."""
+        ...
+
+
+class Teacher(Protocol):
+    """Where what the teacher has to say comes from."""
+
+    def read(
+        self, batch: SequenceBatch, seqs: Tensor, layout: BatchLayout, rows: TargetRows
+    ) -> TeacherWords:
+        """What it has to say on a batch.
+
+        Args:
+            batch: the sentences, prompt and translation.
+            seqs: what a model reads of them, ``[B, S]``.
+            layout: how long each is.
+            rows: where the target tokens are.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LiveTeacher:
+    """A teacher in memory, run on each batch."""
+
+    model: CausalLM
+    """The model, frozen."""
+
+    def read(
+        self, batch: SequenceBatch, seqs: Tensor, layout: BatchLayout, rows: TargetRows
+    ) -> TeacherOutput:
+        """Run it."""
+        return TeacherOutput.of(self.model, seqs, layout)
 
 
 @dataclass(frozen=True)
@@ -58,10 +104,17 @@ class TeacherOutput:
             }
         return {"teacher_logits": self.states}
 
-    @torch.no_grad()
     def logits(self, rows: TargetRows) -> Tensor:
         """Logits on the target tokens alone: ``[n, V']``."""
-        states = rows.take(self.states, "the teacher's output")
+        return self.project(self.target_states(rows))
+
+    def target_states(self, rows: TargetRows) -> Tensor:
+        """The states of the target tokens alone: ``[n, D]``."""
+        return rows.take(self.states, "the teacher's output")
+
+    @torch.no_grad()
+    def project(self, states: Tensor) -> Tensor:
+        """From some of the states to their logits: ``[r, D]`` → ``[r, V']``."""
         if isinstance(self.model, TransformerLM):
             logits: Tensor = self.model.final_proj(states)
             return logits

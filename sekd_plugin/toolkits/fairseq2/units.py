@@ -12,7 +12,6 @@ from fairseq2.datasets import SequenceBatch
 from fairseq2.evaluator import EvalUnit
 from fairseq2.gang import Gangs
 from fairseq2.metrics import MetricBag
-from fairseq2.models.clm import CausalLM
 from fairseq2.trainer import TrainUnit
 from torch import Tensor
 from torch.nn import Module
@@ -30,18 +29,18 @@ from sekd_plugin.toolkits.fairseq2.metrics import (
     update_criterion_metrics,
 )
 from sekd_plugin.toolkits.fairseq2.projection import in_autocast, output_projection
-from sekd_plugin.toolkits.fairseq2.teacher import TeacherArguments, TeacherOutput
+from sekd_plugin.toolkits.fairseq2.teacher import Teacher, TeacherArguments
 
 
 class Distillation:
     """The loss of a batch: the student's forward ends in the criterion, the teacher runs before."""
 
-    def __init__(self, student: Module, teacher: CausalLM | None, criterion: Criterion) -> None:
+    def __init__(self, student: Module, teacher: Teacher | None, criterion: Criterion) -> None:
         """Bring the three together.
 
         Args:
             student: the model as wrapped for data parallelism.
-            teacher: the frozen teacher, or None where the criterion needs none.
+            teacher: run or read for each batch; None where the criterion needs none.
             criterion: the loss.
         """
         self._student = student
@@ -60,7 +59,7 @@ class Distillation:
         rows = TargetRows.of(target_batch.seqs, target_batch.target_mask)
         teacher = None
         if self._teacher is not None:
-            teacher = TeacherOutput.of(self._teacher, seqs, layout)
+            teacher = self._teacher.read(batch, seqs, layout, rows)
         outputs: list[CriterionOutput] = []
 
         def loss_of_states(states: Tensor, final_proj: Module) -> Tensor:

@@ -1,0 +1,303 @@
+"""A cache is filled by anyone, killed at any moment, read in any order; every fault is found."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from made_up_cache import SENTENCES, fill, make
+
+from sekd_plugin.errors import ConfigError, DataError, SekdError
+from sekd_plugin.teachers.cache import TeacherCache
+from sekd_plugin.teachers.cache.filling import index_text
+from sekd_plugin.teachers.cache.plan import begin
+from sekd_plugin.teachers.cache.shards import Shard, write_shard
+from sekd_plugin.teachers.cache.verification import verify
+
+PROGRAM = Path(__file__).parent.parent / "workshop" / "made_up_cache.py"
+
+
+def files_of(folder):
+    """What is in a folder: name → bytes."""
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def started(folder, pause):
+    return subprocess.Popen([sys.executable, PROGRAM, folder, str(pause)])
+
+
+def test_every_sentence_comes_back_in_any_order(made_up):
+    folder, made = made_up
+    cache = TeacherCache(folder)
+    assert len(cache) == SENTENCES
+    order = random.Random(3).sample(range(SENTENCES), SENTENCES)
+    found = cache.rows([made.keys[number] for number in order])
+    exact = torch.cat([made.rows[number].log_gold for number in order])
+    assert torch.equal(found.log_gold, exact)
+    start = 0
+    for number in order:
+        rows = made.rows[number]
+        stop = start + rows.log_gold.numel()
+        held = ~torch.isneginf(rows.log_probabilities)
+        width = int(held.sum(-1).max())
+        assert torch.equal(found.indices[start:stop, :width][held[:, :width]], rows.words[held])
+        assert torch.isneginf(found.log_probabilities[start:stop, width:]).all()
+        torch.testing.assert_close(
+            found.log_probabilities[start:stop, :width], rows.log_probabilities[:, :width],
+            rtol=0, atol=3e-4,
+        )  # fmt: skip
+        start = stop
+    assert start == found.log_gold.numel()
+
+
+def test_a_sentence_that_is_not_there_is_told(made_up):
+    folder, made = made_up
+    cache = TeacherCache(folder)
+    other = b"0123456789abcdef"
+    near = made.keys[4][:8] + other[8:]  # alike in its first half
+    assert cache.missing([made.keys[3], other, made.keys[4], near]) == [1, 3]
+    with pytest.raises(KeyError):
+        cache.rows([made.keys[0], near])
+
+
+def test_filling_goes_on_where_it_stopped_and_ends_in_the_same_bytes(tmp_path, made_up):
+    whole, made = made_up
+    folder = tmp_path / "again"
+    assert fill(folder, made, most=2) == [0, 1]
+    before = {name: (folder / name).stat().st_mtime_ns for name in files_of(folder)}
+    with pytest.raises(SekdError, match=r"not finished: 3 of 5 files are missing"):
+        TeacherCache(folder)
+    assert fill(folder, made) == [2, 3, 4]
+    assert files_of(folder) == files_of(whole)
+    assert all((folder / name).stat().st_mtime_ns == at for name, at in before.items())
+    assert fill(folder, made) == []
+    assert not (folder / "locks").exists()
+
+
+def test_killed_again_and_again_it_loses_and_doubles_nothing(tmp_path, made_up):
+    whole, _ = made_up
+    folder = tmp_path / "killed"
+    draw = random.Random(1)
+    kills = 0
+    for _ in range(40):
+        process = started(folder, 0.02)
+        try:
+            process.wait(2.2 + draw.random())  # most of it is the start
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    else:
+        pytest.fail("never finished")
+    assert files_of(folder) == files_of(whole)
+    assert verify(folder) == []
+
+
+def test_several_processes_fill_one_cache_each_file_once(tmp_path, made_up):
+    whole, _ = made_up
+    folder = tmp_path / "together"
+    processes = [started(folder, 0.03) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert files_of(folder) == files_of(whole)
+
+
+def test_a_file_that_another_process_makes_is_left_to_it(tmp_path):
+    made = make()
+    folder = tmp_path / "held"
+    process = started(folder, 1.0)
+    try:
+        for _ in range(200):
+            if (folder / "locks").exists() and list((folder / "locks").iterdir()):
+                break
+            time.sleep(0.05)
+        assert fill(folder, made) == [1, 2, 3, 4]
+        with pytest.raises(SekdError, match="1 of 5 files are missing"):
+            TeacherCache(folder)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert fill(folder, made) == [0]
+        assert verify(folder) == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_partial_file_of_a_killed_process_is_taken_away(tmp_path):
+    folder = tmp_path / "cache"
+    made = make()
+    begin(folder, made.plan)
+    (folder / ".shard_00001.safetensors.4711").write_bytes(b"half")
+    fill(folder, made)
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"top_k": 7}, "its top_k is 8, and 7 is asked for"),
+        (
+            {"template": "{source}!"},
+            r"its template is '\{source\}', and '\{source\}!' is asked for",
+        ),
+        ({"teacher_fingerprint": "1"}, "its teacher_fingerprint is '0', and '1'"),
+        ({"temperature": 2.0}, "its temperature is 1.0, and 2.0"),
+        ({"data_fingerprint": "1"}, "its data_fingerprint is"),
+    ],
+)
+def test_a_folder_with_a_cache_of_other_things_is_left_alone(made_up, changes, words):
+    folder, _ = made_up
+    before = files_of(folder)
+    with pytest.raises(SekdError, match=words):
+        begin(folder, make(**changes).plan)
+    assert files_of(folder) == before
+
+
+def test_another_place_of_teacher_and_vocabulary_is_no_other_cache(made_up):
+    folder, made = made_up
+    there = begin(folder, make(teacher="moved", tokenizer="moved").plan)
+    assert there.teacher == made.plan.teacher
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(SekdError, match=r"holds other files \(thesis.tex\)"):
+        begin(tmp_path, make().plan)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_is_no_cache_says_so(tmp_path):
+    with pytest.raises(SekdError, match=r"is not a teacher cache: it has no plan.json"):
+        TeacherCache(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"probability_bits": 8}, "probability_bits"), ({"shard_sentences": 0}, "shard_sentences"),
+     ({"top_k": 70_000}, "top_k")],
+)  # fmt: skip
+def test_a_plan_out_of_range_is_refused(changes, key):
+    with pytest.raises(ConfigError, match=f"^{key}: "):
+        make(**changes)
+
+
+def test_a_whole_cache_is_found_whole(made_up):
+    assert verify(made_up[0]) == []
+
+
+def test_any_flipped_bit_is_found_by_verify_and_names_the_file(made_up, tmp_path):
+    folder, _ = made_up
+    draw = random.Random(7)
+    for name, data in files_of(folder).items():
+        places = draw.sample(range(len(data)), min(len(data), 120))
+        for place in places:
+            changed = bytearray(data)
+            changed[place] ^= 1 << draw.randrange(8)
+            (folder / name).write_bytes(changed)
+            problems = verify(folder)
+            assert problems and name in problems[0], (name, place)
+        (folder / name).write_bytes(data)
+    assert verify(folder) == []
+
+
+def test_a_flipped_bit_never_reaches_a_reader(made_up):
+    """Each reading either gives what was written or refuses by the file's name."""
+    folder, made = made_up
+    exact = TeacherCache(folder).rows(made.keys)
+    draw = random.Random(8)
+    file = folder / "shard_00002.safetensors"
+    data = file.read_bytes()
+    refused = 0
+    for place in draw.sample(range(len(data)), 300):
+        changed = bytearray(data)
+        changed[place] ^= 1 << draw.randrange(8)
+        # Another file, not another content: the first is still mapped.
+        file.unlink()
+        file.write_bytes(changed)
+        try:
+            found = TeacherCache(folder).rows(made.keys)
+        except DataError as error:
+            assert "shard_00002.safetensors" in str(error) and "damaged" in str(error)
+            refused += 1
+        else:
+            assert torch.equal(found.log_probabilities, exact.log_probabilities)
+            assert torch.equal(found.indices, exact.indices)
+            assert torch.equal(found.log_tail, exact.log_tail)
+            assert torch.equal(found.log_gold, exact.log_gold)
+    assert refused > 200
+
+
+@pytest.mark.parametrize("keep", [0, 7, 300, -1])
+def test_a_file_cut_short_is_refused_by_name(made_up, keep):
+    folder, _ = made_up
+    file = folder / "shard_00001.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"shard_00001.safetensors: is damaged: it has \d+ bytes"):
+        TeacherCache(folder)
+    assert "shard_00001.safetensors" in verify(folder)[0]
+
+
+def test_a_missing_file_is_named(made_up):
+    folder, _ = made_up
+    (folder / "shard_00003.safetensors").unlink()
+    with pytest.raises(DataError, match=r"shard_00003.safetensors: is missing"):
+        TeacherCache(folder)
+    assert len(verify(folder)) == 1
+
+
+def test_a_file_of_another_cache_is_refused(made_up, tmp_path):
+    folder, _ = made_up
+    fill(tmp_path / "other", make(temperature=2.0))
+    name = "shard_00000.safetensors"
+    shutil.copy(tmp_path / "other" / name, folder / name)
+    assert verify(folder)
+
+
+def test_a_row_that_is_missing_from_index_and_file_alike_is_found(made_up):
+    folder, made = made_up
+    files = sorted(folder.glob("shard_*"))
+    files[-1].unlink()
+    write_shard(files[-1], made.keys[20:22], made.rows[20:22], made.plan)
+    (folder / "index.json").write_text(
+        index_text(made.plan, [Shard(file).summary() for file in files])
+    )
+    (problem,) = verify(folder)
+    assert f"holds {SENTENCES - 1} sentences" in problem
+
+
+def test_rows_of_another_sentence_are_found(made_up):
+    folder, made = made_up
+    files = sorted(folder.glob("shard_*"))
+    files[-1].unlink()
+    keys = [made.keys[20], made.keys[21], bytes(16)]
+    write_shard(files[-1], keys, made.rows[20:23], made.plan)
+    (folder / "index.json").write_text(
+        index_text(made.plan, [Shard(file).summary() for file in files])
+    )
+    assert verify(folder) == [f"{folder}: its sentences are not those that the plan names"]
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_what_was_there(tmp_path):
+    folder = tmp_path / "cache"
+    made = make()
+    fill(folder, made, most=2)
+    before = files_of(folder)
+    code = (
+        "import resource, sys; sys.path.insert(0, sys.argv[2]); import signal;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200));"
+        "from pathlib import Path; from made_up_cache import fill, make;"
+        "fill(Path(sys.argv[1]), make())"
+    )
+    words = [sys.executable, "-c", code, str(folder), str(PROGRAM.parent)]
+    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "SekdError" in process.stderr and "cannot be written" in process.stderr
+    assert files_of(folder) == before
+    assert fill(folder, made) == [2, 3, 4]
+    assert verify(folder) == []
