@@ -24,6 +24,7 @@ EVERYTHING = (
     "tests/method",
     "tests/fused",
     "tests/kernels",
+    "tests/caching",
     "tests/thresholds",
     "tests/corpus",
     "tests/training/test_reading_the_corpus.py",

@@ -22,7 +22,7 @@ from bench.tables import growth_table, point_table, step_table, target_table
 from bench.targets import Verdict, judge
 from bench.training_steps import measure_steps
 
-_MOST_GROWTH_ROUNDS = 3
+_MOST_GROWTH_ROUNDS = 2
 
 
 def main(words: list[str] | None = None, into: Path | None = None) -> int:

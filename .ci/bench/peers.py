@@ -40,8 +40,7 @@ def peer_contenders() -> list[Contender]:
             prepare=_torchtune(TEACHER_WEIGHT),
             **logits,
         ),
-        Contender(name="trl_kl", computes="KL", prepare=_trl(0.0), **linear),
-        Contender(name="trl_jsd", computes="JSD", prepare=_trl(0.5), **linear),
+        Contender(name="trl_kl", computes="KL", prepare=_trl_kl, **linear),
     ]
     for name, objective, prepare in (
         ("liger_triton_kl_given", "KL", _liger_triton_kl),
@@ -156,16 +155,13 @@ def _liger_triton_jsd(beta: float) -> Callable[[Problem], Work]:
     return prepare
 
 
-def _trl(beta: float) -> Callable[[Problem], Work]:
-    def prepare(problem: Problem) -> Work:
-        kernels = importlib.import_module("trl.kernels.chunked_divergence")
-        compute = kernels.ChunkedDivergenceFunction.apply
+def _trl_kl(problem: Problem) -> Work:
+    kernels = importlib.import_module("trl.kernels.chunked_divergence")
+    compute = kernels.ChunkedDivergenceFunction.apply
 
-        def work() -> None:
-            student, weight, teacher, teacher_weight = _linear_inputs(problem)
-            rows, _ = compute(student, weight, None, teacher, teacher_weight, None, beta)
-            rows.sum().backward()
+    def work() -> None:
+        student, weight, teacher, teacher_weight = _linear_inputs(problem)
+        rows, _ = compute(student, weight, None, teacher, teacher_weight, None, 0.0)
+        rows.sum().backward()
 
-        return work
-
-    return prepare
+    return work

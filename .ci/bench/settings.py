@@ -60,7 +60,7 @@ class Settings:
     """The contenders; None is all of them."""
 
     repeats: int
-    """Rounds at a point of the grid; elsewhere at most three."""
+    """Rounds at a point of the grid; elsewhere at most two."""
 
     rounds: int
     """How often each training of the second table is run."""
@@ -94,11 +94,11 @@ def make_parser() -> ArgumentParser:
     add("--vocabulary", type=int, nargs="+", metavar="V", help="vocabulary sizes")
     add("--hidden", type=int, default=256, metavar="D", help="size of the hidden states (256)")
     add("--jobs", nargs="+", choices=JOBS, default=list(JOBS), help="logits given, or projected")
-    add("--repeats", type=int, default=7, metavar="R", help="rounds at each point (7)")
+    add("--repeats", type=int, default=5, metavar="R", help="rounds at each point (5)")
     add("--only", nargs="+", metavar="NAME", help="those whose names begin so")
     add("--no-peers", action="store_true", help="install and measure nobody else's package")
     add("--no-growth", action="store_true", help="leave out how cost grows")
-    add("--steps", type=int, default=60, metavar="S", help="steps of a demo training (60)")
+    add("--steps", type=int, default=30, metavar="S", help="steps of a demo training (30)")
     add("--rounds", type=int, default=3, metavar="R", help="runs of each; 0 leaves them out (3)")
     add("--device", default="cpu", help="cpu, or cuda")
     add("--dtype", help="float32 or bfloat16 (float32; bfloat16 on cuda)")

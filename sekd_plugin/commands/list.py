@@ -63,8 +63,10 @@ def _table(entries: list[Entry]) -> str:
         if entry.kind != kind:
             kind = entry.kind
             lines += ["", f"{kind} (criterion.config.{kind})" if kind != "criterion" else kind]
-        said = f"broken: {entry.problem}" if entry.problem else _plain(entry.summary)
-        first, *rest = textwrap.wrap(said, room) or [""]
+        said = _plain(entry.summary) or f"(no docstring; {entry.defined_in})"
+        if entry.problem:
+            said = f"broken: {entry.problem}"
+        first, *rest = textwrap.wrap(said, room)
         lines.append(f"  {entry.name:<{width}}  {first}")
         lines += [" " * (width + 4) + line for line in rest]
     return "\n".join(lines[1:]) + "\n\n'sekd list NAME' shows formula, settings and source."

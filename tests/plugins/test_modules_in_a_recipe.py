@@ -139,6 +139,12 @@ def test_the_list_takes_a_module_too(own_module, capsys):
     assert error.startswith("sekd list: --plugin.1: 'no_such_module' cannot be imported: ")
 
 
+def test_the_list_says_of_a_class_without_a_docstring_where_it_is(own_module, capsys):
+    assert main(["list", "--plugin", own_module]) == 0
+    table = capsys.readouterr().out
+    assert f"{own_module}_constant" in table and f"(no docstring; {own_module}:Constant)" in table
+
+
 def test_the_console_command_finds_modules_of_the_current_folder(own_module):
     command = Path(sys.executable).parent / "sekd"
     done = subprocess.run([command, "list", "--plugin", own_module], capture_output=True, text=True)
