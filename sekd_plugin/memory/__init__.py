@@ -1,0 +1,1 @@
+"""How much memory a training needs on each device: arithmetic alone, nothing is loaded."""

@@ -1,0 +1,203 @@
+"""From a recipe's model section to the shape of the model: nothing is built or loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from fairseq2.assets import AssetStore
+from fairseq2.models import ModelFamily
+from fairseq2.models.llama import LLaMAConfig
+from fairseq2.models.mistral import MistralConfig
+from fairseq2.models.olmo import OLMOConfig
+from fairseq2.models.qwen import QwenConfig
+from fairseq2.recipe.config import ModelSection, ReferenceModelSection
+from fairseq2.runtime.dependency import DependencyResolver
+from fairseq2.utils.config import StandardConfigMerger
+from fairseq2.utils.structured import StandardValueConverter
+
+from sekd_plugin.errors import ConfigError, did_you_mean
+from sekd_plugin.memory.decoder_shape import DecoderShape, PositionTable
+from sekd_plugin.toolkits.fairseq2.schema import check_section
+
+_FAMILY: type[ModelFamily] = ModelFamily
+
+
+def model_shape(
+    key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
+) -> DecoderShape:
+    """The shape of the model of a section, ``model`` or ``teacher``.
+
+    Raises:
+        ConfigError: family, architecture, name or an override is not known, the family is not
+            decoder-only, or its numbers contradict each other.
+    """
+    config = model_config(key, section, resolver)
+    shape_of = _SHAPES.get(type(config))
+    if shape_of is None:
+        families = ", ".join(kind.__name__.removesuffix("Config").lower() for kind in _SHAPES)
+        raise ConfigError(
+            f"{key}.family",
+            f"'{section.family}' cannot be planned; known: {families}",
+        )
+    _check_heads(key, config)
+    return shape_of(config)
+
+
+def model_config(
+    key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
+) -> Any:
+    """What fairseq2 would build the model from.
+
+    A path goes before a name, and a name before a family.
+
+    Raises:
+        ConfigError: family, architecture, name or an override is not known.
+    """
+    if section.path is None and section.name is not None:
+        family, config = _named_config(f"{key}.name", section.name, resolver)
+    else:
+        families = {str(name) for name in resolver.iter_keys(_FAMILY)}
+        if section.family not in families:
+            raise ConfigError(
+                f"{key}.family",
+                f"'{section.family}' is not a model family; "
+                f"{did_you_mean(section.family, families)}",
+            )
+        family = resolver.resolve(_FAMILY, key=section.family)
+        config = family.config_kls()
+        if section.arch is not None:
+            config = family.maybe_get_arch_config(section.arch)
+        if config is None:
+            raise ConfigError(
+                f"{key}.arch", f"'{section.arch}' is not an architecture of {section.family}"
+            )
+    if section.config_overrides is None:
+        return config
+    place = f"{key}.config_overrides"
+    if dataclasses.is_dataclass(family.config_kls):
+        check_section(section.config_overrides, family.config_kls, place)
+    converter = StandardValueConverter()
+    overrides = cast("Mapping[str, object]", section.config_overrides)
+    merged = StandardConfigMerger().merge(converter.unstructure(config), overrides)
+    return converter.structure(merged, family.config_kls)
+
+
+def _named_config(key: str, name: str, resolver: DependencyResolver) -> tuple[ModelFamily, object]:
+    card = resolver.resolve(AssetStore).maybe_retrieve_card(name)
+    field = None if card is None else card.maybe_get_field("model_family")
+    if card is None or field is None:
+        raise ConfigError(key, f"'{name}' is not the name of a model that fairseq2 knows")
+    family = resolver.resolve(_FAMILY, key=field.as_(str))
+    return family, family.get_model_config(card)
+
+
+def _check_heads(key: str, config: Any) -> None:
+    place = f"{key}.config_overrides"
+    for name in ("num_attn_heads", "num_key_value_heads", "num_layers", "vocab_size", "model_dim"):
+        value = getattr(config, name)
+        if value < 1:
+            raise ConfigError(f"{place}.{name}", f"{value} is out of range; it must be 1 or more")
+    if config.num_attn_heads % config.num_key_value_heads:
+        raise ConfigError(
+            f"{place}.num_key_value_heads",
+            f"{config.num_key_value_heads} does not divide num_attn_heads, {config.num_attn_heads}",
+        )
+
+
+def _llama(config: LLaMAConfig) -> DecoderShape:
+    inner = int(config.ffn_inner_dim * config.ffn_inner_dim_multiplier)
+    if config.ffn_inner_dim_scale != 1.0:
+        inner = int(inner * config.ffn_inner_dim_scale)
+    multiple = config.ffn_inner_dim_multiple_of
+    head_width = config.model_dim // config.num_attn_heads
+    return DecoderShape(
+        width=config.model_dim,
+        num_layers=config.num_layers,
+        num_heads=config.num_attn_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_width=head_width,
+        inner=-(-inner // multiple) * multiple,
+        vocabulary=config.vocab_size,
+        tied=config.tied_embeddings,
+        dropout=config.dropout_p > 0.0,
+        embedding_divided=1 if config.shard_embed_dim else 0,
+        positions=_complex_table(config.max_seq_len, head_width),
+    )
+
+
+def _qwen(config: QwenConfig) -> DecoderShape:
+    head_width = config.head_dim or config.model_dim // config.num_attn_heads
+    return DecoderShape(
+        width=config.model_dim,
+        num_layers=config.num_layers,
+        num_heads=config.num_attn_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_width=head_width,
+        inner=config.ffn_inner_dim,
+        vocabulary=config.vocab_size,
+        tied=config.tied_embeddings,
+        attention_bias=config.qkv_proj_bias,
+        query_norm=head_width if config.q_norm else None,
+        key_norm=head_width if config.k_norm else None,
+        dropout=config.dropout_p > 0.0,
+        embedding_divided=0,
+        positions=_two_tables(config.max_seq_len, head_width),
+    )
+
+
+def _mistral(config: MistralConfig) -> DecoderShape:
+    head_width = config.model_dim // config.num_attn_heads
+    return DecoderShape(
+        width=config.model_dim,
+        num_layers=config.num_layers,
+        num_heads=config.num_attn_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_width=head_width,
+        inner=config.ffn_inner_dim,
+        vocabulary=config.vocab_size,
+        dropout=config.dropout_p > 0.0,
+        output_divided=None,
+        positions=_complex_table(config.max_seq_len, head_width),
+    )
+
+
+def _olmo(config: OLMOConfig) -> DecoderShape:
+    head_width = config.model_dim // config.num_attn_heads
+    return DecoderShape(
+        width=config.model_dim,
+        num_layers=config.num_layers,
+        num_heads=config.num_attn_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_width=head_width,
+        inner=config.ffn_inner_dim,
+        vocabulary=config.vocab_size,
+        tied=config.tied_embeddings,
+        query_norm=config.num_attn_heads * head_width,
+        key_norm=config.num_key_value_heads * head_width,
+        norms_before=False,
+        composed_norms=True,
+        num_masks=1 if config.sliding_window is None else 2,
+        dropout=config.dropout_p > 0.0,
+        embedding_divided=1 if config.shard_embed_dim else 0,
+        positions=_two_tables(config.max_seq_len, head_width),
+    )
+
+
+def _complex_table(longest: int, head_width: int) -> PositionTable:
+    """One complex number for each pair of a head's numbers; the first row is for padding."""
+    return PositionTable(rows=longest + 1, row_numbers=head_width)
+
+
+def _two_tables(longest: int, head_width: int) -> PositionTable:
+    """A cosine and a sine for each of a head's numbers."""
+    return PositionTable(rows=longest + 1, row_numbers=2 * head_width)
+
+
+_SHAPES: dict[type[Any], Callable[[Any], DecoderShape]] = {
+    LLaMAConfig: _llama,
+    QwenConfig: _qwen,
+    MistralConfig: _mistral,
+    OLMOConfig: _olmo,
+}
