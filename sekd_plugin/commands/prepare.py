@@ -35,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     inputs.add_argument(
         "--swap", action="store_true", help="translate the other way: exchange the two fields"
     )
+    _add(inputs, "max_broken_share", float, "share of a split's lines that may be broken")
     splits = parser.add_argument_group("splits")
     _add(splits, "valid_size", int, "sentences to hold out without --valid")
     _add(splits, "test_size", int, "sentences to hold out without --test")

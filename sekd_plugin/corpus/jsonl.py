@@ -6,27 +6,33 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from sekd_plugin.corpus.broken_lines import OnBroken, refuse
 from sekd_plugin.corpus.sentence_pair import SentencePair
 from sekd_plugin.corpus.text_lines import read_lines
 from sekd_plugin.errors import DataError, did_you_mean
 
 
-def read_jsonl(path: Path, source_field: str, target_field: str) -> Iterator[SentencePair]:
+def read_jsonl(
+    path: Path, source_field: str, target_field: str, on_broken: OnBroken = refuse
+) -> Iterator[SentencePair]:
     """The pairs of ``path``; blank lines hold no pair and are passed over.
 
+    A line is broken that is not a JSON object, lacks a field, or holds no text in it.
+
     Raises:
-        DataError: a line that is not a JSON object, lacks a field, or holds no text in it.
+        DataError: whatever ``on_broken`` raises, and what :func:`read_lines` does.
     """
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, on_broken):
         if not line.strip():
             continue
-        row = _parse(line, path, number)
-        yield SentencePair(
-            _text(row, source_field, line, path, number),
-            _text(row, target_field, line, path, number),
-            path,
-            number,
-        )
+        try:
+            row = _parse(line, path, number)
+            source = _text(row, source_field, line, path, number)
+            target = _text(row, target_field, line, path, number)
+        except DataError as error:
+            on_broken(error)
+            continue
+        yield SentencePair(source, target, path, number)
 
 
 def _parse(line: str, path: Path, number: int) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sekd_plugin.corpus.broken_lines import OnBroken, refuse
 from sekd_plugin.corpus.jsonl import read_jsonl
 from sekd_plugin.corpus.parallel import read_parallel
 from sekd_plugin.corpus.sentence_pair import SentencePair
@@ -22,6 +23,7 @@ def read_pairs(
     target_path: Path | None = None,
     source_field: str = "src",
     target_field: str = "tgt",
+    on_broken: OnBroken = refuse,
 ) -> Iterator[SentencePair]:
     """The sentence pairs of ``path`` in order, one held at a time.
 
@@ -33,7 +35,8 @@ def read_pairs(
       ``tgt``.
 
     Exchanging the two fields turns the direction of translation round. Texts come out as they
-    stand in the file; an empty one is not an error.
+    stand in the file; an empty one is not an error. A line that cannot be used is handed to
+    ``on_broken``, which raises, as it does by default, or has the line passed over.
 
     Raises:
         DataError: a file or line that cannot be used. The files' existence and format are
@@ -49,7 +52,7 @@ def read_pairs(
             if uncompressed_suffix(file) in FORMATS:
                 problem = "holds both sides of its pairs, so it is not one of two parallel files"
                 raise DataError(file, problem)
-        return read_parallel(path, target_path, source_field, target_field)
+        return read_parallel(path, target_path, source_field, target_field, on_broken)
     if suffix not in FORMATS:
         raise DataError(
             path,
@@ -57,4 +60,4 @@ def read_pairs(
             f"{did_you_mean(suffix, FORMATS)}, each also with .gz or .xz, "
             "or two parallel text files",
         )
-    return FORMATS[suffix](path, source_field, target_field)
+    return FORMATS[suffix](path, source_field, target_field, on_broken)

@@ -6,20 +6,28 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from sekd_plugin.corpus.broken_lines import OnBroken, refuse
 from sekd_plugin.corpus.sentence_pair import SentencePair
-from sekd_plugin.corpus.text_lines import read_lines
+from sekd_plugin.corpus.text_lines import read_lines_and_errors
 from sekd_plugin.errors import DataError, did_you_mean
 
 SIDES = ("src", "tgt")
 
 
 def read_parallel(
-    path: Path, target_path: Path, source_field: str, target_field: str
+    path: Path,
+    target_path: Path,
+    source_field: str,
+    target_field: str,
+    on_broken: OnBroken = refuse,
 ) -> Iterator[SentencePair]:
     """The pairs of two files; the field ``src`` is ``path``'s lines, ``tgt`` ``target_path``'s.
 
+    A pair of lines is broken if either is not UTF-8.
+
     Raises:
-        DataError: another field, or files that differ in their number of lines.
+        DataError: another field, files that differ in their number of lines, or whatever
+            ``on_broken`` raises.
     """
     for field in (source_field, target_field):
         if field not in SIDES:
@@ -27,14 +35,21 @@ def read_parallel(
             raise DataError(path, problem)
     swapped = source_field == "tgt"
     count = other_count = 0
-    for left, right in zip_longest(read_lines(path), read_lines(target_path)):
+    lines = zip_longest(read_lines_and_errors(path), read_lines_and_errors(target_path))
+    for left, right in lines:
         count += left is not None
         other_count += right is not None
         if left is None or right is None:
             continue
-        number = left[0]
-        source, target = (right[1], left[1]) if swapped else (left[1], right[1])
-        yield SentencePair(source, target, path, number)
+        number, text = left
+        other_text = right[1]
+        if isinstance(text, DataError):
+            on_broken(text)
+        elif isinstance(other_text, DataError):
+            on_broken(other_text)
+        else:
+            source, target = (other_text, text) if swapped else (text, other_text)
+            yield SentencePair(source, target, path, number)
     if count != other_count:
         raise DataError(
             path,

@@ -6,11 +6,13 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sekd_plugin.corpus.broken_lines import RECORD, BrokenLines, OnBroken, refuse
 from sekd_plugin.corpus.length_statistics import measure_lengths
 from sekd_plugin.corpus.pairs import read_pairs
 from sekd_plugin.corpus.report import SPLITS, PreparationReport
@@ -23,7 +25,7 @@ from sekd_plugin.corpus.result_folder import (
 from sekd_plugin.corpus.sentence_pair import SentencePair
 from sekd_plugin.corpus.settings import PreparationSettings
 from sekd_plugin.corpus.splits import WITHHELD, Splits
-from sekd_plugin.corpus.text_lines import read_lines
+from sekd_plugin.corpus.text_lines import content_of, read_raw_lines
 from sekd_plugin.corpus.vocabulary import (
     BOS_ID,
     EOS_ID,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = "vocabulary.model"
 _NAMES = frozenset(
-    {VOCABULARY, "vocabulary.vocab", REPORT} | {f"{split}.jsonl" for split in SPLITS}
+    {VOCABULARY, "vocabulary.vocab", REPORT, RECORD} | {f"{split}.jsonl" for split in SPLITS}
 )
 
 # To be raised when the same inputs and settings come to give another result.
@@ -101,12 +103,13 @@ def prepare_corpus(
         for pair_files in group:
             _read(pair_files, settings)
     checksums, num_pairs = _contents(inputs, progress)
-    made_from = {"version": _VERSION, "inputs": checksums, "settings": asdict(settings)}
+    made_from = {"version": _VERSION, "inputs": checksums, "settings": _recorded(settings)}
     finished = finished_report(folder, made_from)
     if finished is not None:
         return PreparationReport(**finished), False
-    with partial_folder(folder, _NAMES) as partial:
-        splits = _split(partial, inputs, num_pairs, settings, progress)
+    with _disk_errors_named(folder), partial_folder(folder, _NAMES) as partial:
+        with BrokenLines(partial / RECORD, settings.max_broken_share) as broken:
+            splits = _split(partial, inputs, num_pairs, settings, progress, broken)
         vocabulary, processor = _vocabulary(partial, splits.kept["train"], settings, progress)
         kept = {split: splits.kept[split] for split in SPLITS}
         lengths = {
@@ -130,9 +133,18 @@ def prepare_corpus(
                 path.name: {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
                 for path in sorted(partial.iterdir())
             },
+            broken={split: kinds for split, kinds in broken.counts.items() if kinds},
         )
         (partial / REPORT).write_text(report.to_json(), encoding="utf-8")
     return report, True
+
+
+@contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SekdError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def _contents(
@@ -149,8 +161,8 @@ def _contents(
                     continue
                 digest = hashlib.sha256()
                 lines = 0
-                for _, line in progress.track(read_lines(path), f"checking {path.name}"):
-                    digest.update(line.encode() + b"\n")
+                for number, raw in progress.track(read_raw_lines(path), f"checking {path.name}"):
+                    digest.update(content_of(raw, number) + b"\n")
                     lines += 1
                 checksums[split].append(digest.hexdigest())
                 num_lines[split] += lines if path is pair_files.path else 0
@@ -163,9 +175,13 @@ def _split(
     num_pairs: Counter[str],
     settings: PreparationSettings,
     progress: Progress,
+    broken: BrokenLines,
 ) -> Splits:
-    def pairs(split: str, label: str) -> Iterator[SentencePair]:
-        read = chain.from_iterable(_read(files, settings) for files in inputs[split])
+    def pairs(split: str, label: str, *, is_last: bool = True) -> Iterator[SentencePair]:
+        on_broken = broken.reading(split, num_pairs[split])
+        if is_last:
+            on_broken = broken.write_down(split, on_broken)
+        read = chain.from_iterable(_read(files, settings, on_broken) for files in inputs[split])
         return progress.track(read, label, num_pairs[split])
 
     splits = Splits(folder, settings)
@@ -175,7 +191,8 @@ def _split(
     wanted = {"test": settings.test_size, "valid": settings.valid_size}
     sizes = {split: size for split, size in wanted.items() if size and not inputs[split]}
     if sizes:
-        splits.choose_held_out(sizes, pairs("train", f"choosing {' and '.join(sizes)}"))
+        label = f"choosing {' and '.join(sizes)}"
+        splits.choose_held_out(sizes, pairs("train", label, is_last=False))
     splits.divide(pairs("train", "cleaning train"))
     return splits
 
@@ -215,10 +232,22 @@ def _vocabulary(
     return facts, processor
 
 
-def _read(files: PairFiles, settings: PreparationSettings) -> Iterator[SentencePair]:
+def _recorded(settings: PreparationSettings) -> dict[str, Any]:
+    """The settings by which a result is known again."""
+    record = asdict(settings)
+    if not settings.max_broken_share:
+        # Results that were made before there was this setting are known again.
+        del record["max_broken_share"]
+    return record
+
+
+def _read(
+    files: PairFiles, settings: PreparationSettings, on_broken: OnBroken = refuse
+) -> Iterator[SentencePair]:
     return read_pairs(
         files.path,
         target_path=files.target_path,
         source_field=settings.source_field,
         target_field=settings.target_field,
+        on_broken=on_broken,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SPLITS = ("train", "valid", "test")
@@ -35,6 +35,10 @@ class PreparationReport:
     files: dict[str, dict[str, Any]]
     """Written file → ``bytes`` and ``sha256``."""
 
+    broken: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Files of a split → what is wrong with a line → ``lines``, how many, and ``first``, where
+    the first ones are; ``broken_lines.jsonl`` lists all."""
+
     def to_json(self) -> str:
         """The report as indented JSON text."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
@@ -43,7 +47,8 @@ class PreparationReport:
         """The report as a small table for a terminal."""
         splits = [split for split in SPLITS if self.kept.get(split)]
         reasons = list(dict.fromkeys(reason for part in self.dropped.values() for reason in part))
-        width = max(map(len, ("train source pieces", *reasons))) + 4
+        kinds = list(dict.fromkeys(kind for part in self.broken.values() for kind in part))
+        width = max(map(len, ("train source pieces", *reasons, *kinds))) + 4
         lines = [_row("pairs", splits, width)]
         lines.append(_row("  read", [_count(self.read.get(split)) for split in splits], width))
         for reason in reasons:
@@ -51,6 +56,11 @@ class PreparationReport:
             cells = [_count(entry["pairs"] if entry else None, "-") for entry in counts]
             lines.append(_row(f"  {reason}", cells, width))
         lines.append(_row("  kept", [_count(self.kept[split]) for split in splits], width))
+        if kinds:
+            lines += ["", _row("broken lines", splits, width)]
+        for kind in kinds:
+            met = [self.broken.get(split, {}).get(kind, {}).get("lines") for split in splits]
+            lines.append(_row(f"  {kind}", [_count(number) for number in met], width))
         lines += ["", _row("lengths", ["mean", "median", "95 %", "max"], width)]
         for split in splits:
             for side in SIDES:

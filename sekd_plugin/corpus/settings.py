@@ -33,6 +33,9 @@ class PreparationSettings:
     seed: int = 0
     """Decides which sentences are taken out, and which the vocabulary is trained on."""
 
+    max_broken_share: float = 0.0
+    """The largest share of a split's lines that may be broken; they are left out and listed."""
+
     min_words: int = 1
     """The fewest words a side of a training pair may have."""
 
@@ -69,6 +72,7 @@ class PreparationSettings:
         for key in ("min_words", "max_characters", "vocabulary_size", "vocabulary_sentences"):
             at_least(key, getattr(self, key), 1)
         at_least("max_words", self.max_words, self.min_words)
+        between("max_broken_share", self.max_broken_share, 0.0, 1.0)
         between("max_ratio", self.max_ratio, 1.0)
         between("character_coverage", self.character_coverage, 0.0, 1.0, open_low=True)
         one_of("model_type", self.model_type, MODEL_TYPES)

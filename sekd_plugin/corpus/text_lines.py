@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
 
+from sekd_plugin.corpus.broken_lines import OnBroken, refuse
 from sekd_plugin.errors import DataError
 
 COMPRESSIONS: dict[str, type[gzip.GzipFile] | type[lzma.LZMAFile]] = {
@@ -21,15 +22,42 @@ _BYTE_ORDER_MARK = "\ufeff"
 _NAMES_SHOWN = 8
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, on_broken: OnBroken = refuse) -> Iterator[tuple[int, str]]:
     """Each line of ``path`` with its number from 1, without its line end (LF or CR LF).
 
     The ending ``.gz`` or ``.xz`` says that the file is compressed. Only one line is held at a
     time. A byte-order mark at the start is skipped.
 
+    Args:
+        path: the file.
+        on_broken: called with a line that is not UTF-8, which is then left out.
+
     Raises:
         DataError: no such file, a folder, an empty file, a damaged or truncated compressed
-            file, or a line that is not UTF-8.
+            file, or whatever ``on_broken`` raises.
+    """
+    for number, line in read_lines_and_errors(path):
+        if isinstance(line, DataError):
+            on_broken(line)
+        else:
+            yield number, line
+
+
+def read_lines_and_errors(path: Path) -> Iterator[tuple[int, str | DataError]]:
+    """Like :func:`read_lines`, with an error in the place of a line that is not UTF-8."""
+    for number, raw in read_raw_lines(path):
+        try:
+            line: str | DataError = _decode(raw, path, number)
+        except DataError as error:
+            line = error
+        yield number, line
+
+
+def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of ``path`` as they stand in it, line ends included, numbered from 1.
+
+    Raises:
+        DataError: all that :func:`read_lines` raises, but for what a line holds.
     """
     check_is_file(path)
     number = 0
@@ -37,7 +65,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         with _open(path) as stream:
             # Split at LF bytes alone: str.splitlines would also cut at U+2028 and others.
             for number, raw in enumerate(stream, start=1):
-                yield number, _decode(raw, path, number)
+                yield number, raw
     except EOFError:
         raise DataError(
             path, f"the compressed file is truncated: it breaks off after line {number}"
@@ -49,6 +77,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from None
     if number == 0:
         raise DataError(path, "is empty")
+
+
+def content_of(raw: bytes, number: int) -> bytes:
+    """A raw line without its line end, and without a byte-order mark if it is the first."""
+    if number == 1:
+        raw = raw.removeprefix(_BYTE_ORDER_MARK.encode())
+    return raw.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def uncompressed_suffix(path: Path) -> str:

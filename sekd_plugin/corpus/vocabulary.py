@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,12 @@ def train_vocabulary(
     template = settings.template or ""
     required = set(template.replace(PLACEHOLDER, "")) - set(_WHITE_SPACE)
     with path.open("wb") as stream:
+        # That the disk is full shall be told by the disk, not by sentencepiece.
+        model = BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=sentences,
-                model_writer=stream,
+                model_writer=model,
                 vocab_size=settings.vocabulary_size,
                 model_type=settings.model_type,
                 character_coverage=settings.character_coverage,
@@ -65,6 +68,7 @@ def train_vocabulary(
             )
         except (RuntimeError, OSError) as error:
             raise _explained(str(error), settings.vocabulary_size) from None
+        stream.write(model.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
     path.with_suffix(".vocab").write_text(_listing(processor), encoding="utf-8")
     return processor
