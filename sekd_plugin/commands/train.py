@@ -4,12 +4,15 @@
   sekd train runs/kd --config-file recipes/student.yaml --config criterion.name=word_kd
   torchrun --nproc-per-node 2 -m sekd_plugin train runs/two --config-file recipes/student.yaml
 
-The same command resumes a run that was interrupted.
+The same command resumes a run that was interrupted. Ctrl-C, SIGTERM and SIGUSR1 end a run after the
+step that is being done, with a checkpoint; the exit code is then 128 and the signal's number.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -19,13 +22,15 @@ from fairseq2.runtime.dependency import get_dependency_resolver
 from fairseq2.utils.argparse import ConfigAction
 
 from sekd_plugin.errors import SekdError
+from sekd_plugin.toolkits.fairseq2.durable_training import DurableTrainingRecipe
 from sekd_plugin.toolkits.fairseq2.output_folder import (
     check_output_folder,
     discard_if_nothing_came,
 )
 from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
-from sekd_plugin.toolkits.fairseq2.recipe import TrainingRecipe
 from sekd_plugin.toolkits.fairseq2.redaction import redact_logs
+from sekd_plugin.toolkits.fairseq2.room import check_room
+from sekd_plugin.toolkits.fairseq2.stopping import StopSignals
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -56,21 +61,44 @@ def run(args: Namespace) -> int:
             check_recipe(config, get_dependency_resolver())
             if is_first:
                 check_output_folder(args.output, config)
+                check_room(args.output)
     except SekdError:
         if not is_first:
             return 2  # the first process speaks for all
         raise
     redact_logs()
+    logging.raiseExceptions = False  # a log that a full disk does not take is no second error
     is_new = args.output is not None and not args.output.exists()
     sys.argv = ["sekd train", *_fairseq2_arguments(args)]
-    try:
-        run_recipe(TrainingRecipe())
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-        if code == 2 and is_new and is_first:
-            discard_if_nothing_came(args.output)
-        return code
-    return 0
+    code = 0
+    with StopSignals() as signals:
+        try:
+            run_recipe(DurableTrainingRecipe(signals))
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+    if code == 2 and is_new and is_first:
+        discard_if_nothing_came(args.output)
+    if signals.stopped_after is not None:
+        code = _stopped(args.output, signals, is_first)
+    return code
+
+
+def _stopped(output: Path, signals: StopSignals, is_first: bool) -> int:
+    """Say where a run that was asked to stop can be resumed; return its exit code."""
+    # SIGUSR1 is fairseq2's own way, and a signal may have come to another rank only.
+    number = signal.SIGUSR1 if signals.number is None else signal.Signals(signals.number)
+    by = "as it was asked to" if signals.number is None else f"by {number.name}"
+    checkpoint = output / "checkpoints" / f"step_{signals.stopped_after}"
+    if (checkpoint / "trainer").is_dir():
+        then = f"the same command resumes from {checkpoint}"
+    else:
+        then = f"{checkpoint} holds the model alone, as regime.save_model_only says"
+    if is_first:
+        print(
+            f"sekd train: stopped {by} after step {signals.stopped_after}; {then}",
+            file=sys.stderr,
+        )
+    return 128 + number
 
 
 def _fairseq2_arguments(args: Namespace) -> list[str]:

@@ -1,0 +1,121 @@
+"""A training that is asked to stop saves itself, says where, and goes on as if it never had."""
+
+import os
+import signal
+
+import pytest
+from interruptions import at_step, die, same_bits, signal_itself, steps, weights
+
+FREQUENT = ("regime.publish_metrics_every_n_steps=2", "regime.checkpoint_every_n_steps=2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_a_run_of_a_fixed_length_after_the_step_with_a_checkpoint(
+    workshop, monkeypatch, number
+):
+    workshop.train("whole")
+    with monkeypatch.context() as during:
+        at_step(during, 5, signal_itself(number))
+        said = workshop.train("stopped", expect=128 + number)
+
+    checkpoint = workshop.folder / "stopped" / "checkpoints" / "step_5"
+    by = "as it was asked to" if number == signal.SIGUSR1 else f"by {number.name}"
+    assert said.splitlines()[-1] == (
+        f"sekd train: stopped {by} after step 5; the same command resumes from {checkpoint}"
+    )
+    assert checkpoint.is_dir()
+    assert not (workshop.folder / "stopped/metrics/valid.jsonl").exists(), "it validated first"
+
+    workshop.train("stopped")
+    assert same_bits(weights(workshop, "whole", 8), weights(workshop, "stopped", 8))
+    assert steps(workshop, "stopped") == [4, 5, 8]
+
+
+def test_a_signal_again_is_the_same_wish(workshop, monkeypatch):
+    at_step(monkeypatch, 3, signal_itself(signal.SIGTERM, signal.SIGTERM, signal.SIGTERM))
+    said = workshop.train("run", expect=128 + signal.SIGTERM)
+    assert "stopped by SIGTERM after step 3" in said.splitlines()[-1]
+    assert said.count("SIGTERM received") == 1
+
+
+def test_a_wish_to_stop_in_the_last_step_changes_nothing(workshop, monkeypatch):
+    at_step(monkeypatch, 8, signal_itself(signal.SIGTERM))
+    workshop.train("run")
+    assert steps(workshop, "run") == [4, 8]
+    assert steps(workshop, "run", "valid") == [8]
+
+
+def test_a_run_that_saves_models_alone_says_so(workshop, monkeypatch):
+    at_step(monkeypatch, 3, signal_itself(signal.SIGTERM))
+    said = workshop.train("run", "regime.save_model_only=true", expect=128 + signal.SIGTERM)
+    assert "holds the model alone, as regime.save_model_only says" in said.splitlines()[-1]
+
+
+def test_the_signals_mean_what_they_did_when_the_command_is_over(workshop):
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    workshop.train("run")
+    assert before == {name: signal.getsignal(name) for name in before}
+
+
+def test_a_signal_before_the_first_step_ends_the_process_in_one_line(workshop):
+    number = signal.SIGTERM
+    process = workshop.start("run", "regime.num_steps=100000")
+    log = workshop.folder / "run" / "config.yaml"
+    while not log.exists() and process.poll() is None:
+        os.sched_yield()
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == -number
+    last = said.splitlines()[-1]
+    assert last == f"sekd train: ended by {number.name} before the first step; nothing is lost"
+
+
+EPOCHS = (
+    "regime.num_steps=null",
+    "regime.num_data_epochs=2",
+    "lr_scheduler.config.cycle_len=60",
+)
+
+
+def test_a_run_of_epochs_goes_on_within_the_last_one(workshop, monkeypatch):
+    workshop.train("whole", *EPOCHS, *FREQUENT)
+    last = steps(workshop, "whole")[-1]
+    with monkeypatch.context() as during:
+        at_step(during, last - 3, signal_itself(signal.SIGTERM))
+        workshop.train("stopped", *EPOCHS, *FREQUENT, expect=128 + signal.SIGTERM)
+
+    workshop.train("stopped", *EPOCHS, *FREQUENT)
+
+    assert steps(workshop, "stopped")[-1] == last
+    assert same_bits(weights(workshop, "whole", last), weights(workshop, "stopped", last))
+
+
+def test_a_checkpoint_at_an_epochs_end_adds_no_epoch(workshop, monkeypatch):
+    settings = (*EPOCHS, "regime.checkpoint_every_n_steps=null")
+    settings += ("regime.checkpoint_every_n_data_epochs=1",)
+    workshop.train("whole", *settings)
+    last = sorted((workshop.folder / "whole/checkpoints").glob("step_*"), key=number_of)[-1].name
+    epoch = number_of(
+        sorted((workshop.folder / "whole/checkpoints").glob("step_*"), key=number_of)[0]
+    )
+    with monkeypatch.context() as during:
+        at_step(during, epoch + 3, die)
+        workshop.train("killed", *settings, expect=1)
+
+    assert "Resuming from step" in workshop.train("killed", *settings)
+
+    found = sorted((workshop.folder / "killed/checkpoints").glob("step_*"), key=number_of)
+    assert found[-1].name == last
+    whole, killed = (weights(workshop, run, number_of(found[-1])) for run in ("whole", "killed"))
+    assert same_bits(whole, killed)
+
+
+def test_a_finished_run_of_epochs_started_again_does_nothing_more(workshop):
+    workshop.train("run", *EPOCHS)
+    before = steps(workshop, "run")
+    workshop.train("run", *EPOCHS)
+    assert steps(workshop, "run") == before
+
+
+def number_of(checkpoint):
+    return int(checkpoint.name.removeprefix("step_"))
