@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sekd_plugin.checks import one_of
 from sekd_plugin.errors import ComponentError, ConfigError
-from sekd_plugin.kernels.decision import BatchDecision, Decision
+from sekd_plugin.kernels.decision import BatchDecision, Decision, RanksDecision
 from sekd_plugin.kernels.division import Division
 from sekd_plugin.kernels.fused import (
     Batch,
@@ -44,11 +44,11 @@ from sekd_plugin.kernels.teacher_rows import (
     target_rows,
 )
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
-from sekd_plugin.ranks import gather_values
+from sekd_plugin.ranks import Ranks
 from sekd_plugin.registry import Registry
 from sekd_plugin.rows import TargetRows
 from sekd_plugin.teachers import SparseTeacher
-from sekd_plugin.thresholds import FixedThreshold, Threshold, implied_gamma
+from sekd_plugin.thresholds import FixedThreshold, Threshold
 
 KERNELS = ("auto", "reference", "chunked", "triton")
 """Ways to compute a criterion: its definition by autograd over all rows at once; by chunks with the
@@ -77,7 +77,7 @@ class Criterion(nn.Module, ABC):
     """The ranks that share an optimizer step; None is every rank of ``torch.distributed``."""
 
     gather_over_ranks: bool = True
-    """Whether :meth:`step` gathers over ranks at all; False where all of them see the same data,
+    """Whether anything is gathered over ranks at all; False where all of them see the same data,
     as under tensor parallelism alone."""
 
     chunk_bytes: ChunkBytes = ChunkBytes()
@@ -174,16 +174,14 @@ class Criterion(nn.Module, ABC):
             return None if teacher is None else teacher[chunk]
 
         if self.kernel == "reference" and not isinstance(teacher, SparseTeacher):
-
-            def decide_all(difficulty: Tensor) -> Tensor:
-                return self._decide(difficulty, rows.sentences)
-
-            found = define(self, student_logits, teacher, rows.targets, decide_all)
-            return self._conclude(found.token_loss.sum(), found, student_rows, teacher_rows)
+            decision = self._decision(rows)
+            found = define(self, student_logits, teacher, rows.targets, decision.whole)
+            loss = found.token_loss.sum()
+            return self._conclude(loss, found, decision, student_rows, teacher_rows)
 
         batch = self._batch(rows, teacher_rows, isinstance(teacher, SparseTeacher), None)
         loss, found = losses_of_logits(batch, student_logits)
-        return self._conclude(loss, found, student_rows, teacher_rows)
+        return self._conclude(loss, found, batch.decision, student_rows, teacher_rows)
 
     def forward_linear(
         self,
@@ -290,7 +288,7 @@ class Criterion(nn.Module, ABC):
 
         batch = self._batch(rows, teacher, sparse, division)
         loss, found = losses_of_hidden(batch, states, student, vocabulary_group)
-        return self._conclude(loss, found, student_rows, teacher_rows)
+        return self._conclude(loss, found, batch.decision, student_rows, teacher_rows)
 
     def row_kernel(self, device: torch.device, division: Division | None) -> RowKernel:
         """What computes a chunk of rows: the definition, unless something faster is known.
@@ -313,14 +311,21 @@ class Criterion(nn.Module, ABC):
             kernel = on_whole_rows(SparseRows(self, self.temperature), division)
         else:
             kernel = self.row_kernel(rows.targets.device, division)
-        decision = BatchDecision if self.threshold.needs_batch else Decision
         return Batch(
             kernel=kernel,
             teacher=teacher,
             targets=rows.targets,
-            decision=decision(self._decide, rows.sentences),
+            decision=self._decision(rows),
             sizes=self.chunk_bytes,
         )
+
+    def _decision(self, rows: TargetRows) -> Decision:
+        if not self.threshold.needs_batch:
+            return Decision(self._decide, rows.sentences)
+        ranks = Ranks(self.process_group)
+        if self.threshold.decides_over_ranks and self.gather_over_ranks and ranks.number > 1:
+            return RanksDecision(self._decide, rows.sentences, ranks)
+        return BatchDecision(self._decide, rows.sentences)
 
     def _decide(self, difficulty: Tensor, sentences: Tensor) -> Tensor:
         hard = self.threshold.decide_by_sentence(difficulty, sentences)
@@ -333,19 +338,26 @@ class Criterion(nn.Module, ABC):
         return hard
 
     def _conclude(
-        self, loss: Tensor, found: RowLosses, student: Callable[[Rows], Tensor], teacher: TeacherOf
+        self,
+        loss: Tensor,
+        found: RowLosses,
+        decision: Decision,
+        student: Callable[[Rows], Tensor],
+        teacher: TeacherOf,
     ) -> CriterionOutput:
         token_loss = found.token_loss.detach()
         self._check_finite(found.difficulty.isnan(), token_loss.isnan(), student, teacher)
         if self.training and self.threshold.observes:
             self._observed.append(found.difficulty)
         gamma = self.threshold.gamma
+        if gamma is None:
+            gamma = decision.implied_gamma(found.difficulty, found.hard)
         return CriterionOutput(
             loss=loss,
             num_targets=token_loss.numel(),
             difficulty=found.difficulty,
             hard=found.hard,
-            gamma=implied_gamma(found.difficulty, found.hard) if gamma is None else gamma,
+            gamma=gamma,
             token_loss=token_loss,
             cross_entropy=found.cross_entropy,
             agreement=found.agreement if self.needs_teacher else None,
@@ -385,7 +397,7 @@ class Criterion(nn.Module, ABC):
         """
         values = self._observations()
         if self.gather_over_ranks and self.threshold.observes:
-            values = gather_values(values, self.process_group)
+            values = torch.cat(Ranks(self.process_group).gather(values))
         self.threshold.step(values.sort().values.cpu())
         self._observed.clear()
         self.num_steps += 1

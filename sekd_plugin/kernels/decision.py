@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sekd_plugin.kernels.row_kernel import Decide
+from sekd_plugin.ranks import Ranks
 from sekd_plugin.thresholds import implied_gamma
 
 DecideBatch = Callable[[Tensor, Tensor], Tensor]
@@ -35,6 +36,14 @@ class Decision:
         """What holds in the end, ``[n]`` bool, given all difficulties and what was decided."""
         return hard
 
+    def whole(self, difficulty: Tensor) -> Tensor:
+        """What holds in the end, ``[n]`` bool, where all difficulties are there at once."""
+        return self._decide(difficulty, self._sentences)
+
+    def implied_gamma(self, difficulty: Tensor, hard: Tensor) -> float:
+        """The Γ that the decision amounts to, given all difficulties and what holds in the end."""
+        return implied_gamma(difficulty, hard)
+
 
 class BatchDecision(Decision):
     """The decision where all of the batch's difficulties must be seen first.
@@ -48,6 +57,7 @@ class BatchDecision(Decision):
 
     def __init__(self, decide: DecideBatch, sentences: Tensor) -> None:
         super().__init__(decide, sentences)
+        self._num_rows = sentences.numel()
         self._seen: list[Tensor] = []
         self._num_seen = 0
         self._num_at_guess = 0
@@ -57,7 +67,7 @@ class BatchDecision(Decision):
         """A guess on a range of rows; exact where the range is the whole batch."""
 
         def decide(difficulty: Tensor) -> Tensor:
-            if difficulty.numel() == self._sentences.numel():
+            if difficulty.numel() == self._num_rows:
                 return self._decide(difficulty, self._sentences)
             self._seen.append(difficulty)
             self._num_seen += difficulty.numel()
@@ -70,15 +80,55 @@ class BatchDecision(Decision):
 
     def settle(self, difficulty: Tensor, hard: Tensor) -> Tensor:
         """The threshold's own decision."""
-        return self._decide(difficulty, self._sentences)
+        return self.whole(difficulty)
 
     def _guess(self) -> float:
         """Γ, if the batch were the rows seen so far, over and over."""
         seen = torch.cat(self._seen)
         self._seen = [seen]
-        number = torch.arange(self._sentences.numel(), device=seen.device)
+        number = torch.arange(self._num_rows, device=seen.device)
         place, turn = number % seen.numel(), number // seen.numel()
         sentences = self._sentences[place]
         difficulty = seen[place]
         hard = self._decide(difficulty, sentences + turn * (self._sentences[-1] + 1))
         return implied_gamma(difficulty, hard)
+
+
+class RanksDecision(BatchDecision):
+    """The decision where the batches of all ranks are one.
+
+    A guess is each rank's own: it takes the other ranks' rows to be like those that this one has
+    seen. Only the end brings difficulties together, in one gathering for a batch, which a rank
+    without rows takes part in as well.
+    """
+
+    def __init__(self, decide: DecideBatch, sentences: Tensor, ranks: Ranks) -> None:
+        """Decide on this rank's batch together with all others'.
+
+        Args:
+            decide: the threshold's decision, on the rows of all ranks, in order of rank.
+            sentences: ``[n]`` int64, the number of each of this rank's rows' sentence.
+            ranks: two or more.
+        """
+        super().__init__(decide, sentences)
+        self._ranks = ranks
+        self._num_rows = sentences.numel() * ranks.number
+        self._gamma_of_all = float("inf")
+
+    def whole(self, difficulty: Tensor) -> Tensor:
+        """This rank's part of the decision on all ranks' rows; every rank must ask for it."""
+        begins = torch.ones_like(self._sentences, dtype=torch.bool)
+        begins[1:] = self._sentences[1:] != self._sentences[:-1]
+        # In float64, which holds them both, and is the same on a rank without rows.
+        rows = torch.stack([difficulty.detach().double(), begins.double()], dim=-1)
+        parts = self._ranks.gather(rows)
+        of_all, begins_of_all = torch.cat(parts).to(difficulty.device).T.contiguous()
+        of_all = of_all.to(difficulty.dtype)
+        hard = self._decide(of_all, begins_of_all.long().cumsum(0) - 1)
+        self._gamma_of_all = implied_gamma(of_all, hard)
+        first = sum(len(part) for part in parts[: self._ranks.own])
+        return hard[first : first + difficulty.numel()]
+
+    def implied_gamma(self, difficulty: Tensor, hard: Tensor) -> float:
+        """The Γ that the decision on all ranks' rows amounts to, the same on each."""
+        return self._gamma_of_all

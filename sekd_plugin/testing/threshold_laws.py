@@ -62,7 +62,8 @@ def check_threshold(
     - ``micro-batches have no order``, ``one rank is as good as two``,
       ``evaluation leaves no trace`` and ``state survives a checkpoint``, inside a criterion;
     - ``the declared count``, only with ``count``: exactly so many, ties or not;
-    - ``two processes agree``, only with ``two_processes``.
+    - ``two processes agree``, only with ``two_processes``; where the threshold decides over ranks,
+      each process has a share of every batch's tokens.
 
     Args:
         threshold: a :class:`~sekd_plugin.Threshold`, which is copied, so that every example

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sekd_plugin.testing.difficulty_stream import GivenDifficulty, Stream
+from sekd_plugin.testing.difficulty_stream import GivenDifficulty, Step, Stream
 from sekd_plugin.thresholds import thresholds
 
 _TIME_LIMIT_S = 120
@@ -24,7 +24,9 @@ def run_in_two_processes(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Each rank's ``{"gamma": [Γ after each step], "hard": [the decision on the probe]}``.
 
-    Rank 0 takes the micro-batches with even numbers, rank 1 the others.
+    Rank 0 takes the micro-batches with even numbers, rank 1 the others, and each decides on the
+    whole probe. Where the threshold decides over ranks, both take part in every micro-batch and in
+    the probe, with a share of the tokens; ``hard`` is then what both say of their shares.
 
     Raises:
         RuntimeError: a process failed; the text is what it wrote last.
@@ -61,6 +63,9 @@ def run_in_two_processes(
             for process in processes:
                 process.kill()
                 process.wait()
+    shares = [result.pop("of_a_share") for result in (first, second)]
+    if all(shares):
+        first["hard"] = second["hard"] = first["hard"] + second["hard"]
     return first, second
 
 
@@ -82,10 +87,24 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=meeting_point, rank=rank, world_size=2)
     criterion = GivenDifficulty(thresholds.create(task["threshold"], "threshold"))
     criterion.gather_over_ranks = True
-    gammas = [criterion.run(tuple(step[rank::2])).gamma for step in task["steps"]]
-    result = {"gamma": gammas, "hard": list(criterion.decide(task["probe"]))}
+    together = criterion.threshold.decides_over_ranks
+    gammas = [
+        criterion.run(_shares(step, rank) if together else tuple(step[rank::2])).gamma
+        for step in task["steps"]
+    ]
+    (probe,) = _shares((task["probe"],), rank) if together else (task["probe"],)
+    result = {"gamma": gammas, "hard": list(criterion.decide(probe)), "of_a_share": together}
     _result(task["folder"], rank).write_text(json.dumps(result))
     dist.destroy_process_group()
+
+
+def _shares(step: Step, rank: int) -> Step:
+    """The tokens of each micro-batch that a rank takes: the first third, or the rest."""
+    ends = [len(micro_batch) // 3 for micro_batch in step]
+    return tuple(
+        micro_batch[end:] if rank else micro_batch[:end]
+        for micro_batch, end in zip(step, ends, strict=True)
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ class Threshold(ABC):
     """Whether :meth:`step` reads the difficulties of the step; where it does not, they are neither
     kept nor gathered over ranks, and it is given none."""
 
+    decides_over_ranks: bool = False
+    """Whether the batches of all data-parallel ranks are decided on as one, where
+    :attr:`needs_batch`: :meth:`decide` is given the tokens of all of them, in order of rank, and
+    each rank takes its own part of the decision. The ranks meet once for each batch, so each must
+    have the same number of batches."""
+
     @abstractmethod
     def decide(self, difficulty: Tensor) -> Tensor:
         """Say which tokens of a batch are hard.

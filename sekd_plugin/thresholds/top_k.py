@@ -18,17 +18,22 @@ class TopKThreshold(Threshold):
     """The K hardest tokens, or a share of them, of each batch or of each sentence.
 
     Formula:
-        hard ⇔ rank of d (from the hardest) ≤ K; with ``ratio`` r, K = ⌊r·n + ½⌋.
-        Exactly min(K, n) tokens; ties go to the earlier position
+        hard ⇔ place of d (from the hardest) ≤ K; with ``ratio`` r, K = ⌊r·n + ½⌋.
+        Exactly min(K, n) of n tokens; ties go to the earlier position
 
-    Use it when the number of hard tokens must not depend on the model. A batch is what one
-    forward call sees on one rank, so K counts per micro-batch; per sentence it does not depend
-    on how sentences are batched.
+    Use it when the number of hard tokens must not depend on the model. Each forward call decides
+    for itself, so K counts per micro-batch, and with ``scope: rank`` on each data-parallel rank by
+    itself: R ranks have R·K hard tokens. With ``scope: global`` the micro-batches that all ranks
+    have at a time are one batch of n tokens, exactly K of which are hard; ties go to the lower
+    rank, then to the earlier position. It takes one exchange of difficulties for each micro-batch.
+    Per sentence the choice does not depend on how sentences are batched or dealt out to ranks.
 
     Args:
         k: how many tokens, 0 or more; or
         ratio: which share of them, in [0, 1]. Exactly one of the two is given.
         per: ``batch`` or ``sentence``.
+        scope: whose tokens a batch is, ``rank`` or ``global``; a sentence is on one rank anyway,
+            so ``global`` is not for ``per: sentence``.
     """
 
     observes = False
@@ -38,6 +43,7 @@ class TopKThreshold(Threshold):
         k: int | None = None,
         ratio: float | None = None,
         per: Literal["batch", "sentence"] = "batch",
+        scope: Literal["rank", "global"] = "rank",
     ) -> None:
         if (k is None) == (ratio is None):
             given = "neither was" if k is None else "both were"
@@ -48,9 +54,18 @@ class TopKThreshold(Threshold):
             between("ratio", ratio, 0.0, 1.0)
         if per not in ("batch", "sentence"):
             raise ConfigError("per", f"'{per}' is not allowed; it must be 'batch' or 'sentence'")
+        if scope not in ("rank", "global"):
+            raise ConfigError("scope", f"'{scope}' is not allowed; it must be 'rank' or 'global'")
+        if scope == "global" and per == "sentence":
+            raise ConfigError(
+                "scope",
+                "'global' is only for per: batch; a sentence is on one rank, so leave scope out",
+            )
         self.k = k
         self.ratio = ratio
         self.per = per
+        self.scope = scope
+        self.decides_over_ranks = scope == "global"
 
     def decide(self, difficulty: Tensor) -> Tensor:
         """Mark the hardest of all: ``[n]`` → ``[n]`` bool."""

@@ -45,6 +45,7 @@ THRESHOLDS = [
     {"name": "dynamic", "config": {"momentum": 0.0}},
     {"name": "dynamic", "config": {"statistic": "quantile", "quantile": 0.7}},
     {"name": "top_k", "config": {"k": 2}},
+    {"name": "top_k", "config": {"k": 2, "scope": "global"}},
     {"name": "top_k", "config": {"ratio": 0.4, "per": "sentence"}},
     {"name": "schedule", "config": {"start": 3.0, "end": 0.5, "num_steps": 3, "shape": "cosine"}},
     {

@@ -284,7 +284,16 @@ def test_the_report_shows_the_smallest_example():
 
 RANK_MODULE = """
 import torch.distributed as dist
-from sekd_plugin import KnownGamma
+from sekd_plugin import KnownGamma, Threshold
+
+class OverRanks(Threshold):
+    decides_over_ranks = True
+
+    def __init__(self, by_rank: bool):
+        assert not by_rank
+
+    def decide(self, difficulty):
+        return difficulty > difficulty.mean() if difficulty.numel() else difficulty > 0.0
 
 class Scaled(KnownGamma):
     def __init__(self, by_rank: bool):
@@ -311,7 +320,7 @@ class Scaled(KnownGamma):
 def rank_module(tmp_path, monkeypatch):
     (tmp_path / "thresholds_of_ranks.py").write_text(RANK_MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    yield "thresholds_of_ranks:Scaled"
+    yield "thresholds_of_ranks"
     sys.modules.pop("thresholds_of_ranks", None)
 
 
@@ -322,13 +331,14 @@ def check_on_two_processes(choice):
     check_threshold(choice, two_processes=True, max_examples=1, skip=ALL_BUT_TWO_PROCESSES)
 
 
-def test_two_real_processes_agree_on_a_right_threshold(rank_module):
-    check_on_two_processes({"name": rank_module, "config": {"by_rank": False}})
+@pytest.mark.parametrize("kind", ["Scaled", "OverRanks"])
+def test_two_real_processes_agree_on_a_right_threshold(rank_module, kind):
+    check_on_two_processes({"name": f"{rank_module}:{kind}", "config": {"by_rank": False}})
 
 
 def test_two_real_processes_show_a_threshold_that_asks_for_its_rank(rank_module):
     with pytest.raises(LawBrokenError) as caught:
-        check_on_two_processes({"name": rank_module, "config": {"by_rank": True}})
+        check_on_two_processes({"name": f"{rank_module}:Scaled", "config": {"by_rank": True}})
     assert caught.value.law == "two processes agree"
 
 

@@ -112,6 +112,7 @@ THRESHOLDS = {
     "mean": MEAN,
     "quantile": QUANTILE,
     "top_k": {"name": "top_k", "config": {"k": 3}},
+    "top_k of all ranks": {"name": "top_k", "config": {"k": 3, "scope": "global"}},
     "top_k of each sentence": {"name": "top_k", "config": {"ratio": 0.4, "per": "sentence"}},
     "schedule": {
         "name": "schedule",

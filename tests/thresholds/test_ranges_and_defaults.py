@@ -53,6 +53,11 @@ def test_names_that_were_read_from_a_file_are_names_too():
     assert whole.tolist() == [False, False, True]
     each = TopKThreshold(k=1, per=sentence).decide_by_sentence(values, numbers)
     assert each.tolist() == [True, False, True]
+    rank, of_all = "".join(["ra", "nk"]), "".join(["glo", "bal"])
+    assert not TopKThreshold(k=1, scope=rank).decides_over_ranks
+    assert TopKThreshold(k=1, per=batch, scope=of_all).decides_over_ranks
+    assert not TopKThreshold(k=1, per=sentence, scope=rank).decides_over_ranks
+    refused("scope", TopKThreshold, k=1, per=sentence, scope=of_all)
     shape = "".join(["st", "ep"])
     assert Schedule(math.inf, 1.0, 2, shape)(1) == math.inf
     exponential = "".join(["expo", "nential"])
@@ -79,7 +84,8 @@ def test_the_defaults_are_those_that_are_documented():
     assert (scheduled.quantity, scheduled.schedule.shape) == ("gamma", "linear")
     target = TargetRatioThreshold()
     assert (target.ratio, target.momentum) == (0.3, 0.5)
-    assert TopKThreshold(k=1).per == "batch"
+    top = TopKThreshold(k=1)
+    assert (top.per, top.scope, top.decides_over_ranks) == ("batch", "rank", False)
     assert Schedule(1.0, 0.0, 2).shape == "linear"
 
 
@@ -132,6 +138,7 @@ def test_unless_it_says_otherwise_a_threshold_sees_the_whole_batch_first():
     criterion = SelfEvolutionKD(threshold=AboveTheMean())
     criterion.chunk_bytes = ChunkBytes(cache_bytes=4 * 5 * 3, logits_bytes=4 * 5 * 3)
     output = criterion(student, teacher, targets)
+    assert not AboveTheMean().decides_over_ranks
     assert AboveTheMean().needs_batch and AboveTheMean().gamma is None
     assert torch.equal(output.hard, output.difficulty > output.difficulty.mean())
     assert AboveTheMean().state_dict() == {}

@@ -178,6 +178,8 @@ def test_a_scheduled_ratio_marks_its_share_of_each_batch():
         (lambda: TopKThreshold(k=-1), "k"),
         (lambda: TopKThreshold(ratio=1.5), "ratio"),
         (lambda: TopKThreshold(k=1, per="word"), "per"),
+        (lambda: TopKThreshold(k=1, scope="all"), "scope"),
+        (lambda: TopKThreshold(k=1, per="sentence", scope="global"), "scope"),
         (lambda: ScheduleThreshold(1.0, 2.0, 0), "num_steps"),
         (lambda: ScheduleThreshold(-1.0, 2.0, 5), "start"),
         (lambda: ScheduleThreshold(0.0, 2.0, 5, quantity="ratio"), "end"),

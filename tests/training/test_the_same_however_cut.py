@@ -1,15 +1,26 @@
 """One process, micro-batches, data-parallel processes, sharded ones: the same training."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
+from sekd_plugin.corpus import PromptTemplate
+from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
+from sekd_plugin.toolkits.fairseq2.dataset import encode_corpus
+from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection
+from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
+
+WHOLE = "dataset.batch_tokens=100000"
+"""Makes a step of all of the corpus, in as many batches as ranks and accumulation need."""
 LENGTH = (
     "criterion.name=self_evolution_kd",
     "regime.num_steps=6",
     "regime.publish_metrics_every_n_steps=2",
     "regime.validate_every_n_steps=6",
     "regime.checkpoint_every_n_steps=6",
-    "dataset.batch_tokens=100",
+    "dataset.batch_tokens=400",
 )
 COMPARED = (
     "Loss", "Cross-Entropy", "Difficulty", "Difficulty p50", "Difficulty p90", "Difficulty p99",
@@ -38,6 +49,14 @@ CUTS = {
 }
 
 
+def train_in_processes(workshop, run, *settings, processes):
+    process = workshop.start(
+        run, workshop.teacher("teacher", 8), *LENGTH, *settings, processes=processes
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+
+
 def model_state(workshop, run):
     """Each weight's parts, one for each rank that has written a file."""
     parts = sorted(workshop.checkpoint(run, 6).rglob("sdp_*.pt"))
@@ -55,40 +74,69 @@ def joined(parts, like):
     return torch.cat(parts, dim)
 
 
+def expect_the_same(workshop, run, other):
+    """The same metrics, each of which was measured, and the same weights in the end."""
+    measured = {name for line in workshop.metrics(other) for name in line}
+    assert measured >= set(COMPARED)
+    for split in ("train", "valid"):
+        for ours, theirs in zip(
+            workshop.metrics(run, split), workshop.metrics(other, split), strict=True
+        ):
+            for name in COMPARED:
+                if name in theirs:
+                    assert ours[name] == pytest.approx(theirs[name], rel=2e-5), name
+    ours, theirs = model_state(workshop, run), model_state(workshop, other)
+    for name, (weight,) in theirs.items():
+        found = joined(ours[name], weight)
+        torch.testing.assert_close(found, weight, rtol=1e-3, atol=2e-5, msg=name)
+
+
 @pytest.fixture
 def reference(taught):
     taught.train("reference", taught.teacher("teacher", 8), *LENGTH, CUTS["four_micro_batches"][1])
+    assert taught.metrics("reference")[-1]["Data Epoch"] == 2  # an epoch's last batches included
     return taught
 
 
 @pytest.mark.parametrize("cut", [name for name in CUTS if name != "four_micro_batches"])
 def test_losses_gamma_and_weights_do_not_depend_on_how_the_step_is_cut(reference, cut):
     processes, *settings = CUTS[cut]
-    process = reference.start(
-        cut, reference.teacher("teacher", 8), *LENGTH, *settings, processes=processes
+    train_in_processes(reference, cut, *settings, processes=processes)
+    expect_the_same(reference, cut, "reference")
+
+
+def test_the_batches_of_a_step_are_uneven(shared_folder):
+    corpus = encode_corpus(
+        [CorpusFileSection(path=shared_folder / "train.jsonl")],
+        key="dataset.train",
+        tokenizer=load_tokenizer("llama", shared_folder / "vocabulary.model", torch.device("cpu")),
+        template=PromptTemplate("to German: {source}\n"),
     )
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-
-    for split in ("train", "valid"):
-        for ours, theirs in zip(
-            reference.metrics(cut, split), reference.metrics("reference", split), strict=True
-        ):
-            for name in COMPARED:
-                if name in theirs:
-                    assert ours[name] == pytest.approx(theirs[name], rel=2e-5), name
-    ours, theirs = model_state(reference, cut), model_state(reference, "reference")
-    for name, (weight,) in theirs.items():
-        found = joined(ours[name], weight)
-        torch.testing.assert_close(found, weight, rtol=1e-3, atol=2e-5, msg=name)
+    plan = plan_epoch(
+        corpus.lengths(),
+        batch_tokens=400,
+        batches_per_step=4,
+        generator=np.random.default_rng(1),
+    )
+    for step in plan:
+        targets = [sum(len(corpus.targets[example]) for example in batch) for batch in step]
+        assert max(targets) > 1.3 * min(targets) > 0
 
 
-def test_one_batch_and_four_micro_batches_of_it_report_the_same_metrics(taught):
+def test_one_batch_and_four_micro_batches_of_it_are_the_same(taught):
     teacher = taught.teacher("teacher", 8)
-    whole = "dataset.batch_tokens=100000"
-    taught.train("one", teacher, *LENGTH, whole)
-    taught.train("four", teacher, *LENGTH, whole, "trainer.grad_accumulation.num_batches=4")
+    taught.train("one", teacher, *LENGTH, WHOLE)
+    taught.train("four", teacher, *LENGTH, WHOLE, "trainer.grad_accumulation.num_batches=4")
+    expect_the_same(taught, "four", "one")
 
-    for ours, theirs in zip(taught.metrics("four"), taught.metrics("one"), strict=True):
-        for name in COMPARED:
-            assert ours[name] == pytest.approx(theirs[name], rel=2e-5), name
+
+@pytest.mark.parametrize("k", [1, 40])  # with one, a rank is without a hard token at every step
+def test_the_hardest_of_two_ranks_batches_are_those_of_one_process(taught, k):
+    top_k = {"name": "top_k", "config": {"k": k, "scope": "global"}}
+    settings = (WHOLE, f"criterion.config.threshold={json.dumps(top_k)}")
+    taught.train("one", taught.teacher("teacher", 8), *LENGTH, *settings)
+    train_in_processes(taught, "two", *settings, processes=2)
+    expect_the_same(taught, "two", "one")
+    for line in taught.metrics("two"):
+        hard = line["Hard Ratio"] * line["Number of Target Elements"]
+        assert hard == pytest.approx(2 * k)  # of the two steps that a line reports
