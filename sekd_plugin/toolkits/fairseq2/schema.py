@@ -16,10 +16,13 @@ import torch
 
 from sekd_plugin.construction import describe
 from sekd_plugin.errors import ConfigError, did_you_mean
+from sekd_plugin.toolkits.fairseq2.ranges import check_range
 
 
 def check_section(section: object, kind: type[Any], key: str) -> None:
-    """Check that a mapping holds only known keys, and values of their types, at any depth.
+    """Check that a mapping holds only known keys, none too few, and values that they may have.
+
+    It goes to any depth.
 
     Raises:
         ConfigError: it does not; the error names the key, the value and what is allowed.
@@ -33,6 +36,13 @@ def check_section(section: object, kind: type[Any], key: str) -> None:
         if name not in known:
             raise ConfigError(place, f"is not a known key; {did_you_mean(name, known)}")
         check_value(value, hints[name], place)
+        check_range(kind, name, value, place)
+    for field in dataclasses.fields(kind):
+        has_default = not (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if field.init and not has_default and field.name not in section:
+            raise ConfigError(f"{key}.{field.name}" if key else field.name, "is missing")
 
 
 def check_value(value: object, annotation: Any, key: str) -> None:
@@ -51,10 +61,13 @@ def check_value(value: object, annotation: Any, key: str) -> None:
             check_section(value, typing.cast("type[Any]", option), key)
             return
         origin, arguments = typing.get_origin(option), typing.get_args(option)
-        if origin in (list, Sequence) and _is_list(value):
-            for number, element in enumerate(typing.cast("Sequence[object]", value)):
-                check_value(element, arguments[0], f"{key}.{number}")
-            return
+        if _is_list(value) and origin in (list, tuple, Sequence):
+            elements = typing.cast("Sequence[object]", value)
+            kinds = arguments if origin is tuple else arguments * len(elements)
+            if len(kinds) == len(elements):
+                for number, (element, kind) in enumerate(zip(elements, kinds, strict=True)):
+                    check_value(element, kind, f"{key}.{number}")
+                return
         if _is_plain(value, option, origin, arguments):
             return
     raise ConfigError(key, f"{value!r} is not allowed; it must be {_describe(options)}")
@@ -71,8 +84,6 @@ def _is_plain(value: object, option: Any, origin: Any, arguments: tuple[Any, ...
         return value is None
     if origin is Literal:
         return value in arguments and not isinstance(value, bool | int | float)
-    if origin is tuple:
-        return _is_list(value) and len(typing.cast("Sequence[object]", value)) == len(arguments)
     if origin in (dict, Mapping):
         return isinstance(value, Mapping)
     if option is bool:
