@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs: a clone, Python with venv, and make are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo docs lint coverage fuzz mutation bench clean
+.PHONY: help setup test demo docs lint coverage fuzz mutation bench faults soak clean
 
 # One thread a worker: two workers share the two cores that are assumed.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -44,6 +44,14 @@ mutation: setup ## change the method's code in thousands of small ways; a test m
 
 bench: setup ## compare the losses with others' in time and memory; FULL=1 is the whole grid
 	@PYTHONPATH=.ci .venv/bin/python -m bench $(if $(FULL),--full) $(OPTIONS)
+
+faults: setup ## kill, starve and damage real runs; nothing may be lost (about 20 minutes)
+	@$(ONE_THREAD) .venv/bin/python -m pytest -q --timeout 900 -o python_files="fault_*.py" \
+		-o python_functions="fault_*" tests/faults $(OPTIONS)
+
+soak: setup ## train for half an hour with a checkpoint every few seconds; MINUTES=… for less
+	@$(ONE_THREAD) MINUTES="$(MINUTES)" .venv/bin/python -m pytest -q -o python_files="soak_*.py" \
+		-o python_functions="soak_*" tests/faults
 
 clean: ## remove build and cache files; .venv and runs/ stay
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
