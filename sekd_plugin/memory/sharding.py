@@ -85,7 +85,8 @@ class StudentWeights:
             return 0
         numbers = self.whole
         if self.cluster.reshard and self.cluster.granularity == "layer":
-            numbers = self._outside + self._layer  # the last layer stays: it comes next
+            # The last layer stays, for it comes next, and so does the buffer it arrived in.
+            numbers = min(numbers, self._outside + 2 * self._layer)
         elif self.cluster.reshard and self.cluster.granularity == "stack":
             numbers = self._outside
         return self.precision.compute_bytes * numbers

@@ -1,0 +1,198 @@
+"""A training step of tiny models on a CPU, measured tensor by tensor, and the plan of it.
+
+As a script under torchrun: the same with the student sharded by FSDP2, printed as JSON.
+"""
+
+import json
+import sys
+
+import torch
+import torch.distributed as dist
+from fairseq2.datasets import SequenceBatch
+from fairseq2.gang import create_fake_gangs
+from fairseq2.models import ModelFamily
+from fairseq2.recipe.config import ModelSection
+from fairseq2.runtime.dependency import get_dependency_resolver
+from live_bytes import LiveBytes
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.optim import AdamW
+
+from sekd_plugin import SelfEvolutionKD
+from sekd_plugin.kernels.fused import ChunkBytes
+from sekd_plugin.memory.plan import make_plan
+from sekd_plugin.memory.settings import (
+    BatchPlan,
+    Cluster,
+    LossPlan,
+    OptimizerPlan,
+    PlannedModel,
+    PlanSettings,
+    Precision,
+)
+from sekd_plugin.toolkits.fairseq2.model_shape import model_config, model_shape
+from sekd_plugin.toolkits.fairseq2.student import make_student
+from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher
+from sekd_plugin.toolkits.fairseq2.units import Distillation
+
+SHAPE = {
+    "model_dim": 64,
+    "max_seq_len": 128,
+    "vocab_size": 600,
+    "num_layers": 4,
+    "num_attn_heads": 4,
+    "num_key_value_heads": 2,
+    "ffn_inner_dim": 192,
+}
+FAMILIES = {
+    "llama": {"pad_idx": 3, "ffn_inner_dim_multiple_of": 8},
+    "qwen": {"q_norm": True, "k_norm": True, "head_dim": 24},
+    "mistral": {"pad_idx": 3, "attn_window_len": 16},
+    "olmo": {"pad_idx": 3, "sliding_window": 16},
+}
+CHUNKS = ChunkBytes(logits_bytes=2**16, cache_bytes=2**14)
+SENTENCES, LONGEST, PROMPT = 8, 48, 9
+"""A padded batch; its prompts are no targets."""
+
+
+def made(family, dtype=torch.float32, **overrides):
+    """A model of fairseq2, and how it is planned."""
+    resolver = get_dependency_resolver()
+    section = ModelSection(family=family, config_overrides=SHAPE | FAMILIES[family] | overrides)
+    model = resolver.resolve(ModelFamily, key=family).create_new_model(
+        model_config("model", section, resolver),
+        create_fake_gangs(torch.device("cpu")),
+        dtype,
+        meta=False,
+        init_rank0_only=True,
+    )
+    shape = model_shape("model", section, resolver)
+    make_student(model)
+    return model, PlannedModel(shape=shape, weight_bytes=dtype.itemsize)
+
+
+def batch():
+    """Eight sentences, one of them padded."""
+    torch.manual_seed(1)
+    seqs = torch.randint(4, SHAPE["vocab_size"], (SENTENCES, LONGEST + 1))
+    mask = torch.ones_like(seqs, dtype=torch.bool)
+    mask[:, : PROMPT + 1] = False
+    lengths = [LONGEST + 1] * (SENTENCES - 1) + [LONGEST - 6]
+    examples = [("corpus", line) for line in range(SENTENCES)]
+    return SequenceBatch(seqs, lengths, target_mask=mask, example=examples)
+
+
+class Measured:
+    """Two training steps; the second is what was measured, after the optimizer has its state."""
+
+    def __init__(self, student, teacher, optimizer, autocast=False, sharded=False):
+        criterion = SelfEvolutionKD(threshold={"name": "fixed", "config": {"gamma": 1.0}})
+        criterion.chunk_bytes = CHUNKS
+        criterion.gather_over_ranks = False
+        teacher.requires_grad_(False).eval()
+        distillation = Distillation(student, LiveTeacher(teacher), criterion)
+        given = batch()
+        with LiveBytes(resizing=sharded) as live:
+            for model in (student, teacher):
+                live.count([*model.parameters(), *model.buffers()])
+            for _ in range(2):
+                state = live.now
+                live.restart()
+                with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                    loss, output = distillation(given)
+                self.forward = live.peak
+                del output
+                live.restart()
+                loss.backward()
+                self.backward = live.peak
+                del loss
+                self.gradients = live.now - state
+                live.restart()
+                optimizer.step()
+                self.step = live.peak
+                optimizer.zero_grad(set_to_none=True)
+                criterion.step()
+
+
+def plan_of(student, teacher, optimizer, every=None, precision=None, ranks=1):
+    """The plan of a step on that batch."""
+    return make_plan(
+        PlanSettings(
+            student=student,
+            teacher=teacher,
+            precision=precision or Precision(compute_bytes=student.weight_bytes),
+            cluster=Cluster(on_gpu=False, data_parallel=ranks, shards=ranks),
+            optimizer=optimizer,
+            batch=BatchPlan(tokens=SENTENCES * LONGEST, longest=LONGEST, checkpoint_every=every),
+            loss=LossPlan(logits_bytes=CHUNKS.logits_bytes, cache_bytes=CHUNKS.cache_bytes),
+        )
+    )
+
+
+def moments(plan):
+    """The moments of a plan by their names."""
+    return {moment.name: moment for moment in plan.moments}
+
+
+def compute_again(student, family, every):
+    """Have every so many layers forget their activations."""
+    if every is not None:
+        resolver = get_dependency_resolver()
+        resolver.resolve(ModelFamily, key=family).apply_layerwise_ac(student, every)
+
+
+def forward(plan):
+    """The most that is planned until the loss is there."""
+    return max(plan["teacher"].total, plan["loss"].total)
+
+
+def backward(plan):
+    """The most that is planned from the loss to the gradients."""
+    return max(plan["backward"].total, plan["last gradients"].total)
+
+
+def shard(model):
+    """Shard a model as fairseq2 does: layer by layer, over all processes, computing in bf16."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+
+    def wrap(module, reshard_after_forward=None):
+        reshard = reshard_after_forward is None
+        return fully_shard(module, mesh=mesh, reshard_after_forward=reshard, mp_policy=policy)
+
+    resolver = get_dependency_resolver()
+    resolver.resolve(ModelFamily, key="llama").apply_fsdp(model, "layer", wrap)
+    wrap(model, reshard_after_forward=False)
+
+
+def measure_sharded(every):
+    """What was measured on this rank, and what is planned for it, in bytes."""
+    torch.manual_seed(2)
+    student, planned = made("llama", num_layers=6)
+    teacher, planned_teacher = made("llama", torch.bfloat16, num_layers=3)
+    compute_again(student, "llama", every)
+    shard(student)
+    measured = Measured(student, teacher, AdamW(student.parameters()), sharded=True)
+    plan = moments(
+        plan_of(
+            planned,
+            planned_teacher,
+            OptimizerPlan(step="one_by_one"),
+            every,
+            Precision(compute_bytes=2),
+            dist.get_world_size(),
+        )
+    )
+    return {
+        "forward": [measured.forward, forward(plan)],
+        "backward": [measured.backward, backward(plan)],
+        "gradients": [measured.gradients, plan["step"].parts["gradients"]],
+    }
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo")
+    found = {str(every): measure_sharded(every) for every in (None, 1)}
+    if dist.get_rank() == 0:
+        json.dump(found, sys.stdout)
+    dist.destroy_process_group()
