@@ -44,7 +44,7 @@ def write_new_file(file: Path, text: str) -> None:
         try:
             with open(descriptor, "w", encoding="utf-8", newline="") as stream:
                 stream.write(text)
-            partial.chmod(0o666 & ~_umask())
+            partial.chmod(mode_of_new_files())
             os.replace(partial, file)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -74,8 +74,9 @@ def write_once(file: Path, text: str) -> None:
         raise SekdError(f"{file} cannot be written: {error.strerror}") from None
 
 
-def _umask() -> int:
+def mode_of_new_files() -> int:
+    """Who may read and write a new file, as the process's umask says."""
     # The only way to read it is to set it.
     mask = os.umask(0o077)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask

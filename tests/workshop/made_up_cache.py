@@ -1,6 +1,6 @@
 """A cache of random rows, without any teacher; as a program, it fills one until it is done.
 
-``python made_up_cache.py FOLDER SECONDS`` waits that long for each sentence.
+``python made_up_cache.py FOLDER SECONDS`` says when it begins, and waits so long for each sentence.
 """
 
 from __future__ import annotations
@@ -91,4 +91,5 @@ def made_up(tmp_path: Path) -> tuple[Path, MadeUp]:
 
 
 if __name__ == "__main__":
+    print("begins", flush=True)
     fill(Path(sys.argv[1]), make(), float(sys.argv[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sekd_plugin.errors import DataError, SekdError
+from sekd_plugin.new_file import mode_of_new_files
 from sekd_plugin.teachers.cache.packing import PER_TOKEN, PER_WORD, pack_rows
 from sekd_plugin.teachers.cache.plan import CachePlan
 from sekd_plugin.teachers.cache.sentences import KEY_BYTES
@@ -77,6 +79,7 @@ def write_shard(
         save_file(tensors, partial, metadata={"plan": plan.digest()})
         with partial.open("rb+") as stream:
             os.fsync(stream.fileno())
+        partial.chmod(mode_of_new_files())
         os.replace(partial, file)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -149,8 +152,9 @@ class Shard:
             num_bytes=self.file.stat().st_size,
             sha256=sha256_of_file(self.file),
             directory_sha256=self.directory_sha256(),
-            entropy=-float(self._tensors["negative_entropy"].double().sum()),
-            tail=float(self._tensors["log_tail"].double().exp().sum()),
+            # Exact sums: torch's hang on the number of threads, and are to be compared.
+            entropy=-math.fsum(self._tensors["negative_entropy"].tolist()),
+            tail=math.fsum(map(math.exp, self._tensors["log_tail"].tolist())),
         )
 
 
