@@ -75,9 +75,7 @@ class Activations:
         kept += 4 * inside * self._queries + _FP32 * shape.num_heads // self.tensor_parallel
         kept += 2 * shape.positions.row_bytes
         kept += 4 * inside * self._inner
-        if shape.dropout:
-            kept += 2 * shape.width * (1 if self.on_gpu else inside)
-        return kept
+        return kept + 2 * self._of_dropout(inside)
 
     def of_layer_input(self) -> int:
         """What a layer keeps that will be computed again: its input."""
@@ -92,9 +90,16 @@ class Activations:
         return number_bytes * size + widened + _FP32 * size + statistic
 
     def of_ends(self) -> int:
-        """What is kept outside of the layers: token ids and the last normalisation."""
+        """What is kept outside of the layers: ids, dropout of embeddings, the last normalisation."""
         token_id = 8
-        return token_id + self.of_norm(self.shape.width, self.numbers.between)
+        between = self.numbers.between
+        return token_id + self.of_norm(self.shape.width, between) + self._of_dropout(between)
+
+    def _of_dropout(self, number_bytes: int) -> int:
+        """What was dropped out: a byte for each number, on a CPU a number."""
+        if not self.shape.dropout:
+            return 0
+        return self.shape.width * (1 if self.on_gpu else number_bytes)
 
     def of_output(self) -> int:
         """The hidden states that the output projection is applied to."""

@@ -57,6 +57,9 @@ class LossMemory:
     on_gpu: bool = True
     """GPUs multiply half-precision numbers as they are."""
 
+    scaled: bool = False
+    """Whether the loss is scaled, and so the gradients are kept in fp32 until they are."""
+
     def while_computing(self, with_gradient: bool = True) -> int:
         """At its worst, results included."""
         if not self.plan.fused:
@@ -76,8 +79,13 @@ class LossMemory:
         """
         if not self.plan.fused:
             return self.dense()
-        by_states = self.student.state_bytes * self.student.width * self.tokens
+        number = max(self.student.state_bytes, _FP32) if self.scaled else self.student.state_bytes
+        by_states = number * self.student.width * self.tokens
         return by_states + _FP32 * self.student.words * self.student.width
+
+    def handed_on(self) -> int:
+        """The same while the backward pass takes it: a scaled copy is made, if any."""
+        return 2 * self.kept() if self.scaled and self.plan.fused else self.kept()
 
     def dense(self) -> int:
         """The definition by autograd, over all logits at once."""

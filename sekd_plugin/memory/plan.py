@@ -111,6 +111,7 @@ class _Planner:
             if settings.teacher is None or self._teacher is None
             else self._output_side(settings.teacher, self._teacher, settings.teacher.weight_bytes),
             on_gpu=settings.cluster.on_gpu,
+            scaled=settings.precision.scaled_loss,
         )
 
     def plan(self) -> MemoryPlan:
@@ -230,7 +231,7 @@ class _Planner:
         if batch.checkpoint_every is not None:
             a_token += self._student.of_layer()  # computed again
         parts[ACTIVATIONS] = self._kept_activations() + a_token * batch.tokens
-        parts[LOSS] = self._loss.kept()
+        parts[LOSS] = self._loss.handed_on()
         return Moment("backward", parts)
 
     def _end_of_backward(self) -> Moment:
@@ -243,7 +244,7 @@ class _Planner:
         if not self._weights.sharded:
             a_token = self._student.of_layer() + self._student.while_computing()
         parts[ACTIVATIONS] = a_token * self._settings.batch.tokens
-        parts[LOSS] = self._loss.kept()
+        parts[LOSS] = self._loss.handed_on()
         return Moment("last gradients", parts)
 
     def _step(self) -> Moment:

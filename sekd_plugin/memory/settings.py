@@ -33,6 +33,9 @@ class Precision:
     """Whether each product casts its inputs (``torch.autocast``); hidden states between layers
     then stay in the weights' own type."""
 
+    scaled_loss: bool = False
+    """Whether the loss is scaled before the backward pass, as fp16 needs it."""
+
     reduce_bytes: int = 4
     """Bytes of a number in which sharded gradients are summed over the ranks."""
 

@@ -170,6 +170,16 @@ def test_mixed_precision_is_what_fairseq2_makes_of_it(planned):
     assert lost.settings.precision.compute_bytes == 4
 
 
+def test_fp16_gradients_are_kept_in_fp32_until_they_are_unscaled(planned):
+    fp16 = {"mixed_precision": {"mode": "static", "dtype": "float16"}}
+    narrow = moment(planned(), "backward")["loss"]
+    scaled = moment(planned(trainer=fp16), "backward")["loss"]
+
+    by_states, by_weight = 8192 * 4096, 32000 * 4096
+    assert narrow == 2 * by_states + 4 * by_weight
+    assert scaled == 2 * 4 * (by_states + by_weight)
+
+
 def sekd(capsys, *words):
     code = main(["memory-plan", "--config-file", str(RECIPE), *words])
     out, error = capsys.readouterr()

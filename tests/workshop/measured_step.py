@@ -46,6 +46,7 @@ SHAPE = {
 }
 FAMILIES = {
     "llama": {"pad_idx": 3, "ffn_inner_dim_multiple_of": 8},
+    "llama with dropout": {"pad_idx": 3, "ffn_inner_dim_multiple_of": 8, "dropout_p": 0.1},
     "qwen": {"q_norm": True, "k_norm": True, "head_dim": 24},
     "mistral": {"pad_idx": 3, "attn_window_len": 16},
     "olmo": {"pad_idx": 3, "sliding_window": 16},
@@ -55,10 +56,11 @@ SENTENCES, LONGEST, PROMPT = 8, 48, 9
 """A padded batch; its prompts are no targets."""
 
 
-def made(family, dtype=torch.float32, **overrides):
+def made(name, dtype=torch.float32, **overrides):
     """A model of fairseq2, and how it is planned."""
     resolver = get_dependency_resolver()
-    section = ModelSection(family=family, config_overrides=SHAPE | FAMILIES[family] | overrides)
+    family = name.split()[0]
+    section = ModelSection(family=family, config_overrides=SHAPE | FAMILIES[name] | overrides)
     model = resolver.resolve(ModelFamily, key=family).create_new_model(
         model_config("model", section, resolver),
         create_fake_gangs(torch.device("cpu")),
@@ -134,11 +136,11 @@ def moments(plan):
     return {moment.name: moment for moment in plan.moments}
 
 
-def compute_again(student, family, every):
+def compute_again(student, name, every):
     """Have every so many layers forget their activations."""
     if every is not None:
         resolver = get_dependency_resolver()
-        resolver.resolve(ModelFamily, key=family).apply_layerwise_ac(student, every)
+        resolver.resolve(ModelFamily, key=name.split()[0]).apply_layerwise_ac(student, every)
 
 
 def forward(plan):

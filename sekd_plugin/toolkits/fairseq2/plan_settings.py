@@ -164,19 +164,20 @@ def _precision(
     """
     mixed, full = config.trainer.mixed_precision, student.weight_bytes
     wants_sharding = config.trainer.data_parallelism == "fsdp"
-    narrow = mixed.dtype.itemsize
+    narrow, scaled = mixed.dtype.itemsize, mixed.dtype == torch.float16
     if mixed.mode == "off" or mixed.dtype == torch.float32:
-        return Precision(compute_bytes=full, reduce_bytes=full)
+        scaled = config.model.dtype == torch.float16
+        return Precision(compute_bytes=full, reduce_bytes=full, scaled_loss=scaled)
     if mixed.mode == "auto" or not wants_sharding or cluster.devices == 1:
-        return Precision(compute_bytes=narrow, autocast=True, reduce_bytes=full)
+        return Precision(compute_bytes=narrow, autocast=True, reduce_bytes=full, scaled_loss=scaled)
     if cluster.shards == 1:
         notes.append(
             "trainer.mixed_precision.mode: static has no effect, because there is nothing to "
             f"shard; everything is computed in {full} bytes. Use auto"
         )
-        return Precision(compute_bytes=full, reduce_bytes=full)
+        return Precision(compute_bytes=full, reduce_bytes=full, scaled_loss=scaled)
     reduced = 4 if config.trainer.fsdp.fp32_reduce else narrow
-    return Precision(compute_bytes=narrow, reduce_bytes=reduced)
+    return Precision(compute_bytes=narrow, reduce_bytes=reduced, scaled_loss=scaled)
 
 
 def _optimizer(config: TrainingConfig, on_gpu: bool) -> OptimizerPlan:
