@@ -90,7 +90,7 @@ class Activations:
         return number_bytes * size + widened + _FP32 * size + statistic
 
     def of_ends(self) -> int:
-        """What is kept outside of the layers: ids, dropout of embeddings, the last normalisation."""
+        """What is kept outside of the layers: ids, dropped embeddings, the last normalisation."""
         token_id = 8
         between = self.numbers.between
         return token_id + self.of_norm(self.shape.width, between) + self._of_dropout(between)

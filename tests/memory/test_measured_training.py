@@ -39,7 +39,7 @@ def test_a_plan_is_what_a_step_takes(family, every):
     plan = moments(plan_of(planned, planned_teacher, OptimizerPlan(step="one_by_one"), every))
 
     assert forward(plan) == pytest.approx(measured.forward, rel=0.02)
-    assert measured.backward <= backward(plan) <= 1.11 * measured.backward
+    assert measured.backward <= backward(plan) <= 1.12 * measured.backward
     assert plan["step"].total == pytest.approx(measured.step, rel=0.001)
     assert plan["step"].parts["gradients"] == measured.gradients
 
