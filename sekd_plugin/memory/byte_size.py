@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from sekd_plugin.errors import ConfigError
 
@@ -26,6 +27,21 @@ def parse_bytes(key: str, text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def gibibytes(num_bytes: int) -> str:
-    """Bytes in units of 1024³, with two decimals."""
-    return f"{num_bytes / 1024**3:.2f}"
+@dataclass(frozen=True)
+class Unit:
+    """What sizes are shown in."""
+
+    name: str
+    """``MiB`` or ``GiB``."""
+
+    num_bytes: int
+    """How many bytes it is."""
+
+    def show(self, num_bytes: int) -> str:
+        """A size in this unit, with two decimals."""
+        return f"{num_bytes / self.num_bytes:.2f}"
+
+
+def unit_of(num_bytes: int) -> Unit:
+    """The unit for sizes up to ``num_bytes``: GiB from one of them on."""
+    return Unit("GiB", 2**30) if num_bytes >= 2**30 else Unit("MiB", 2**20)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sekd_plugin.memory.byte_size import gibibytes
+from sekd_plugin.memory.byte_size import unit_of
 from sekd_plugin.memory.plan import PARTS, MemoryPlan
 from sekd_plugin.memory.settings import PlannedModel
 
 
 def plan_text(plan: MemoryPlan, device_bytes: int | None, reserve_bytes: int) -> str:
-    """Models, devices, a table of parts by moments in GiB, and whether it fits."""
+    """Models, devices, a table of parts by moments, and whether it fits."""
     blocks = [
         "\n".join(_facts(plan)),
         "\n".join(_table(plan)),
@@ -81,11 +81,12 @@ def _model(model: PlannedModel) -> str:
 
 def _table(plan: MemoryPlan) -> list[str]:
     used = [part for part in PARTS if any(moment.parts.get(part) for moment in plan.moments)]
-    rows = [["GiB on the fullest device", *(moment.name for moment in plan.moments)]]
+    unit = unit_of(plan.peak.total)
+    rows = [[f"{unit.name} on the fullest device", *(moment.name for moment in plan.moments)]]
     for part in used:
         values = [moment.parts.get(part, 0) for moment in plan.moments]
-        rows.append([part, *(gibibytes(value) if value else "" for value in values)])
-    rows.append(["all", *(gibibytes(moment.total) for moment in plan.moments)])
+        rows.append([part, *(unit.show(value) if value else "" for value in values)])
+    rows.append(["all", *(unit.show(moment.total) for moment in plan.moments)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -99,28 +100,29 @@ def _table(plan: MemoryPlan) -> list[str]:
 
 
 def _verdict(plan: MemoryPlan, device_bytes: int | None, reserve_bytes: int) -> list[str]:
+    unit = unit_of(plan.peak.total)
     needed = plan.peak.total + reserve_bytes
     lines = [
-        f"Most is needed at '{plan.peak.name}': {gibibytes(plan.peak.total)} GiB, and "
-        f"{gibibytes(reserve_bytes)} GiB in reserve for what is not planned."
+        f"Most is needed at '{plan.peak.name}': {unit.show(plan.peak.total)} {unit.name}, and "
+        f"{unit.show(reserve_bytes)} {unit.name} in reserve for what is not planned."
     ]
     if plan.settings.loss.fused:
         fused = max(moment.parts.get("loss", 0) for moment in plan.moments)
         lines.append(
-            f"The loss over all logits at once would take {gibibytes(plan.dense_loss)} GiB "
-            f"instead of {gibibytes(fused)}."
+            f"The loss over all logits at once would take {unit.show(plan.dense_loss)} {unit.name} "
+            f"instead of {unit.show(fused)}."
         )
     if device_bytes is None:
         lines.append("Name --device-memory to be told whether it fits.")
     elif plan.fits(device_bytes, reserve_bytes):
         lines.append(
-            f"It fits: {gibibytes(needed)} of {gibibytes(device_bytes)} GiB, "
-            f"{gibibytes(device_bytes - needed)} to spare."
+            f"It fits: {unit.show(needed)} of {unit.show(device_bytes)} {unit.name}, "
+            f"{unit.show(device_bytes - needed)} to spare."
         )
     else:
         lines.append(
-            f"It does not fit: {gibibytes(needed)} GiB are needed of "
-            f"{gibibytes(device_bytes)}, {gibibytes(needed - device_bytes)} too many."
+            f"It does not fit: {unit.show(needed)} {unit.name} are needed of "
+            f"{unit.show(device_bytes)}, {unit.show(needed - device_bytes)} too many."
         )
     return lines
 

@@ -244,3 +244,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, words, said):
     assert (code, out) == (2, "")
     assert said in error
     assert error.startswith("sekd memory-plan: ") and error.count("\n") == 1
+
+
+def test_small_models_are_shown_in_smaller_units(capsys):
+    demo = recipes_folder() / "demo" / "student.yaml"
+    settings = ["--config", "tokenizer.path=vocabulary.model"]
+    assert main(["memory-plan", "--config-file", str(demo), *settings]) == 0
+    out = capsys.readouterr().out
+
+    (weights,) = (line for line in out.splitlines() if line.startswith("student weights"))
+    assert "MiB on the fullest device" in out
+    parameters_and_positions = 4 * (605_664 + 513 * 24)
+    assert float(weights.split()[2]) == pytest.approx(parameters_and_positions / 2**20, abs=0.006)
