@@ -87,9 +87,9 @@ class Projection:
 
         Args:
             states: ``[r, D]``.
-            room: where to put them, without autograd; None differentiates.
+            room: where they may be put, without autograd; None differentiates.
         """
-        if room is not None:
+        if room is not None and self._multiplies_plainly(states):
             return self._put_into(room, states)
         logits = self._products(states)
         if self.scale != 1.0:
@@ -101,20 +101,21 @@ class Projection:
     @torch.no_grad()
     def _put_into(self, room: ChunkRoom, states: Tensor) -> Tensor:
         wide = torch.promote_types(states.dtype, torch.float32)
-        if self._widens(states):  # a GPU's memory is pooled anyway
-            logits = self._products(states)
+        logits = room.take(states.shape[0], self.size, states, wide)
+        factors = states.to(wide), self.weight.to(wide).t()
+        if self.bias is None:
+            torch.mm(*factors, out=logits)
         else:
-            logits = room.take(states.shape[0], self.size, states, wide)
-            factors = states.to(wide), self.weight.to(wide).t()
-            if self.bias is None:
-                torch.mm(*factors, out=logits)
-            else:
-                torch.addmm(self.bias.to(wide), *factors, out=logits)
+            torch.addmm(self.bias.to(wide), *factors, out=logits)
         if self.scale != 1.0:
             logits.mul_(self.scale)
         if self.soft_cap is not None:
             logits.div_(self.soft_cap).tanh_().mul_(self.soft_cap)
         return logits
+
+    def _multiplies_plainly(self, states: Tensor) -> bool:
+        """Whether factors and product are of one dtype; in autocast it is torch that chooses."""
+        return not (self._widens(states) or torch.is_autocast_enabled(states.device.type))
 
     def _widens(self, states: Tensor) -> bool:
         """Whether the device multiplies half-precision factors into fp32 by itself."""
