@@ -66,6 +66,7 @@ DEFINITION = ["tests/method/test_invariants.py", "-k", "equals_its_definition or
 METHOD = [CORE, ["tests/method/test_gradients_by_hand.py"], DEFINITION]
 RANGES = "tests/thresholds/test_ranges_and_defaults.py"
 ANALYTIC = "tests/method/test_analytic_rows.py"
+OVER_RANKS = "tests/thresholds/test_deciding_over_ranks.py"
 FUSED = "tests/fused/test_output_projections.py"
 LAWS = "tests/testing/test_built_ins_keep_the_laws.py"
 # The tests of a module, in groups: those that are quick and notice most come first. The longest
@@ -97,6 +98,7 @@ TESTS: dict[str, list[list[str]]] = {
         [STEERING, "-k", "differentiated"],
         ["tests/method/test_gradients_by_hand.py", "tests/method/test_invariants.py"],
         [FUSED],
+        [OVER_RANKS, "-k", "not processes"],
         ["tests/thresholds/test_cutting_a_step.py", "-k", "two_ranks"],
     ],
     "schedules": [
@@ -111,6 +113,7 @@ TESTS: dict[str, list[list[str]]] = {
                 else []
             ),
             [RANGES, "tests/thresholds/test_thresholds.py", "-k", "not ranks"],
+            *([[OVER_RANKS, "-k", "not processes"]] if module == "top_k" else []),
             CORE,
             ["tests/thresholds/test_cutting_a_step.py", "-k", "restart or validation or discarded"],
             [LAWS, "-k", f"({module} or top_k_marks) and not every"],
