@@ -1,4 +1,4 @@
-"""What fairseq2 loads by itself: every criterion and strategy as a component of its name."""
+"""What fairseq2 loads by itself: every criterion and strategy by its name, and an exporter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from fairseq2.models.hg import HuggingFaceConverter
+from fairseq2.models.mistral import MISTRAL_FAMILY
 from fairseq2.recipe.component import register_component
 from fairseq2.runtime.dependency import DependencyContainer, DependencyResolver
 
@@ -14,6 +16,7 @@ from sekd_plugin import criteria, divergences, proxies, thresholds
 from sekd_plugin.construction import settings_of
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.registry import Registry
+from sekd_plugin.toolkits.fairseq2.mistral_export import MistralHuggingFaceConverter
 
 
 def register_extension(container: DependencyContainer) -> None:
@@ -23,7 +26,13 @@ def register_extension(container: DependencyContainer) -> None:
     ``(Criterion, "word_kd")`` and create it. A plug-in that is broken is registered as well:
     whoever asks for it gets its error. Raising here would take all the others away, because
     fairseq2 goes on without an extension that raises.
+
+    Mistral models get an exporter to Hugging Face as well, where fairseq2 has none.
     """
+    if MISTRAL_FAMILY not in set(container.iter_keys(HuggingFaceConverter)):
+        container.register_type(
+            HuggingFaceConverter, MistralHuggingFaceConverter, key=MISTRAL_FAMILY
+        )
     for registry in (criteria, divergences, thresholds, proxies):
         for name in registry.names():
             _register(container, registry, name)

@@ -18,7 +18,7 @@ from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError, DataError, SekdError, did_you_mean
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
-from sekd_plugin.toolkits.fairseq2.hugging_face_shape import llama_shape
+from sekd_plugin.toolkits.fairseq2.hugging_face_shape import exported_shape
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint, read_yaml
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 from sekd_plugin.toolkits.fairseq2.translator import Translator
@@ -58,7 +58,13 @@ def load_translator(
             f"the tokenizer {path}, seen from {Path.cwd()}, does not exist; "
             "run this where the training ran, or name it with --tokenizer",
         )
-    pieces = load_tokenizer(_setting(record, config, "tokenizer", "family"), path, where)
+    overrides = _value(config, "tokenizer", "config_overrides")
+    pieces = load_tokenizer(
+        _setting(record, config, "tokenizer", "family"),
+        path,
+        where,
+        overrides if isinstance(overrides, Mapping) else None,
+    )
     shape = run / "checkpoints" / "model.yaml"
     model = _load_model(checkpoint, *_family_and_shape(shape), where)
     check_vocabulary("model", model, pieces)
@@ -78,10 +84,10 @@ def load_exported(
     """A model exported for Hugging Face, with the vocabulary and prompt that go with it.
 
     Args:
-        folder: what ``regime.export_hugging_face`` wrote, ``checkpoints/step_N/hg``. A Llama
-            model's may have been moved elsewhere.
-        family: the model family of fairseq2, ``llama`` for example.
-        tokenizer: the SentencePiece file.
+        folder: what ``regime.export_hugging_face`` wrote, ``checkpoints/step_N/hg``; it may have
+            been moved elsewhere.
+        family: the tokenizer family of fairseq2, ``llama`` for a SentencePiece file.
+        tokenizer: the vocabulary's file, or folder.
         template: the prompt.
         device: as for :func:`load_translator`.
 
@@ -91,12 +97,8 @@ def load_exported(
     where = chosen_device(device)
     check_checkpoint("model", folder)
     pieces = load_tokenizer(family, tokenizer, where)
-    record = folder.resolve().parent.parent / "model.yaml"
-    if record.is_file():
-        family, shape = _family_and_shape(record)
-    else:
-        shape = llama_shape(folder / "config.json", pad_idx=pieces.vocab_info.pad_idx)
-    model = _load_model(folder, family, shape, where)
+    shape = exported_shape(folder / "config.json", pad_idx=pieces.vocab_info.pad_idx)
+    model = _load_model(folder, *shape, where)
     check_vocabulary("model", model, pieces)
     return Translator(
         model=model,
@@ -109,11 +111,16 @@ def load_exported(
 
 
 def _setting(file: Path, content: Mapping[str, object], *keys: str) -> str:
+    value = _value(content, *keys)
+    if not isinstance(value, str):
+        raise DataError(file, f"{'.'.join(keys)} is not set; is it the record of a training run?")
+    return value
+
+
+def _value(content: Mapping[str, object], *keys: str) -> object:
     value: Any = content
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
-    if not isinstance(value, str):
-        raise DataError(file, f"{'.'.join(keys)} is not set; is it the record of a training run?")
     return value
 
 

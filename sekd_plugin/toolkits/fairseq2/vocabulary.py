@@ -65,11 +65,11 @@ def check_sizes(
         ConfigError: sizes or padding ids that do not fit; it names both.
     """
     key = f"{section}.config_overrides.vocab_size"
-    if size is not None and size < info.size:
+    words = number_of_words(info)
+    if size is not None and size < words:
         raise ConfigError(
             key,
-            f"the {section} has {size} words, the tokenizer {info.size}; "
-            f"it must be {info.size} or more",
+            f"the {section} has {size} words, the tokenizer {words}; it must be {words} or more",
         )
     if size is not None and student_size is not None and size < student_size:
         raise ConfigError(
@@ -83,6 +83,16 @@ def check_sizes(
             f"the {section} pads with {pad}, the tokenizer with {info.pad_idx}; "
             "they must be the same",
         )
+
+
+def number_of_words(info: VocabularyInfo) -> int:
+    """How many words a model needs for a vocabulary.
+
+    Tokenizers of Hugging Face, Qwen's among them, do not count the special pieces that were added
+    behind the others.
+    """
+    special = (info.unk_idx, info.bos_idx, info.eos_idx, info.pad_idx, info.boh_idx, info.eoh_idx)
+    return max(info.size, *(index + 1 for index in special if index is not None), 0)
 
 
 def output_size(model: Module) -> int | None:
