@@ -30,6 +30,8 @@ coverage: setup ## run the tests of the method's code; below 100 % of its branch
 	@mkdir -p build
 	@$(ONE_THREAD) .venv/bin/coverage run --rcfile=.ci/coverage.toml -m pytest -q \
 		tests/method tests/divergences tests/thresholds tests/registry tests/fused \
+		tests/caching/test_what_is_kept_of_a_token.py \
+		tests/caching/test_filling_reading_and_verifying.py \
 		tests/kernels/test_torch_passes.py tests/kernels/test_shards_of_the_vocabulary.py \
 		tests/plugins/test_faulty_components.py
 	@.venv/bin/coverage report --rcfile=.ci/coverage.toml

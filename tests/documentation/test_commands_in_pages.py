@@ -48,7 +48,8 @@ def check_sekd(words, root):
     command, *rest = words
     assert command in COMMANDS
     parser = ArgumentParser(prog=f"sekd {command}", allow_abbrev=False, exit_on_error=False)
-    import_module(f"sekd_plugin.commands.{command}").add_arguments(parser)
+    module = import_module(f"sekd_plugin.commands.{command.replace('-', '_')}")
+    module.add_arguments(parser)
     options = parser.parse_args(rest)
     if command == "train":
         load_recipe(None, options.config or [])  # refuses unknown keys and wrong types

@@ -265,7 +265,7 @@ def test_rows_find_their_places_in_the_batch_again():
     given_teacher = sparse_teacher(teacher, targets, 3)
     placed = given_teacher.placed(rows)
     assert placed.indices.shape == (3, 3, 3) and placed.log_tail.shape == (3, 3)
-    back = placed.take(rows, 11)
+    back = placed.to(torch.device("cpu")).take(rows, 11)
     for name in ("indices", "log_probabilities", "log_tail", "log_gold"):
         assert torch.equal(getattr(back, name), getattr(given_teacher, name))
     whole = TargetRows.of(targets, None)
