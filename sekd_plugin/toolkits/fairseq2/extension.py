@@ -1,4 +1,4 @@
-"""What fairseq2 loads by itself: every criterion and strategy by its name, and an exporter."""
+"""What fairseq2 loads by itself: every criterion and strategy by its name, and exporters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from fairseq2.models.hg import HuggingFaceConverter
 from fairseq2.models.mistral import MISTRAL_FAMILY
+from fairseq2.models.nllb import NLLB_FAMILY
 from fairseq2.recipe.component import register_component
 from fairseq2.runtime.dependency import DependencyContainer, DependencyResolver
 
@@ -17,6 +18,12 @@ from sekd_plugin.construction import settings_of
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.registry import Registry
 from sekd_plugin.toolkits.fairseq2.mistral_export import MistralHuggingFaceConverter
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.export import NllbHuggingFaceConverter
+
+_EXPORTERS: dict[str, type[HuggingFaceConverter]] = {
+    MISTRAL_FAMILY: MistralHuggingFaceConverter,
+    NLLB_FAMILY: NllbHuggingFaceConverter,
+}
 
 
 def register_extension(container: DependencyContainer) -> None:
@@ -27,12 +34,12 @@ def register_extension(container: DependencyContainer) -> None:
     whoever asks for it gets its error. Raising here would take all the others away, because
     fairseq2 goes on without an extension that raises.
 
-    Mistral models get an exporter to Hugging Face as well, where fairseq2 has none.
+    The families that fairseq2 cannot export to Hugging Face get their exporters as well.
     """
-    if MISTRAL_FAMILY not in set(container.iter_keys(HuggingFaceConverter)):
-        container.register_type(
-            HuggingFaceConverter, MistralHuggingFaceConverter, key=MISTRAL_FAMILY
-        )
+    exported = set(container.iter_keys(HuggingFaceConverter))
+    for family, converter in _EXPORTERS.items():
+        if family not in exported:
+            container.register_type(HuggingFaceConverter, converter, key=family)
     for registry in (criteria, divergences, thresholds, proxies):
         for name in registry.names():
             _register(container, registry, name)

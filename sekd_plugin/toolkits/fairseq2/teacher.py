@@ -12,6 +12,7 @@ from fairseq2.models.transformer_lm import TransformerLM
 from fairseq2.nn import BatchLayout
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.nn import Module
 
 from sekd_plugin.kernels.row_kernel import TeacherRows
 from sekd_plugin.rows import TargetRows
@@ -76,33 +77,32 @@ class LiveTeacher:
 class TeacherOutput:
     """What the teacher has to say on a batch."""
 
-    model: CausalLM
-    """The teacher."""
-
     states: Tensor
-    """Its decoder's output ``[B, S, D]``; of a model of another kind, its logits ``[B, S, V']``."""
+    """Its decoder's output ``[B, S, D]``; where that cannot be had, its logits ``[B, S, V']``."""
+
+    final_proj: Module | None
+    """From states to logits; None where the states are logits."""
 
     @classmethod
     @torch.no_grad()
     def of(cls, model: CausalLM, seqs: Tensor, layout: BatchLayout) -> TeacherOutput:
         """Run the teacher on token ids ``[B, S]``."""
         if isinstance(model, TransformerLM):
-            return cls(model, in_autocast(decoder_output(model, seqs, layout)))
-        return cls(model, model(seqs, layout))
+            return cls(in_autocast(decoder_output(model, seqs, layout)), model.final_proj)
+        return cls(model(seqs, layout), None)
 
     def for_states(self, group: ProcessGroup | None) -> TeacherArguments:
         """Arguments for ``forward_linear``, beside a student whose words ``group`` divides."""
-        if isinstance(self.model, TransformerLM):
-            projection = output_projection(self.model.final_proj)
-            if projection is None or (projection.group is None) != (group is None):
-                with torch.no_grad():
-                    return {"teacher_logits": self.model.final_proj(self.states)}
-            return {
-                "teacher_hidden": self.states,
-                "teacher_weight": projection.weight,
-                "teacher_bias": projection.bias,
-            }
-        return {"teacher_logits": self.states}
+        if self.final_proj is None:
+            return {"teacher_logits": self.states}
+        projection = output_projection(self.final_proj)
+        if projection is None or (projection.group is None) != (group is None):
+            return {"teacher_logits": self.project(self.states)}
+        return {
+            "teacher_hidden": self.states,
+            "teacher_weight": projection.weight,
+            "teacher_bias": projection.bias,
+        }
 
     def logits(self, rows: TargetRows) -> Tensor:
         """Logits on the target tokens alone: ``[n, V']``."""
@@ -115,7 +115,7 @@ class TeacherOutput:
     @torch.no_grad()
     def project(self, states: Tensor) -> Tensor:
         """From some of the states to their logits: ``[r, D]`` → ``[r, V']``."""
-        if isinstance(self.model, TransformerLM):
-            logits: Tensor = self.model.final_proj(states)
-            return logits
-        return states
+        if self.final_proj is None:
+            return states
+        logits: Tensor = self.final_proj(states)
+        return logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fairseq2.data.tokenizers import Tokenizer, VocabularyInfo
+from fairseq2.models.transformer import TransformerModel
 from fairseq2.models.transformer_lm import TransformerLM
 from torch import Tensor
 from torch.nn import Module
@@ -97,7 +98,7 @@ def number_of_words(info: VocabularyInfo) -> int:
 
 def output_size(model: Module) -> int | None:
     """How many words a model's output has; None where it cannot be seen from outside."""
-    if not isinstance(model, TransformerLM):
+    if not isinstance(model, TransformerLM | TransformerModel):
         return None
     size = getattr(model.final_proj, "output_dim", None)
     if isinstance(size, int):

@@ -1,0 +1,1 @@
+"""Encoder–decoder students and teachers, as NLLB's: what differs from decoder-only ones."""

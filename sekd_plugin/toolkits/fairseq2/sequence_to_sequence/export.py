@@ -1,0 +1,78 @@
+"""The Hugging Face export of NLLB models, which fairseq2 0.8.1 does not have."""
+
+from __future__ import annotations
+
+from typing import Final, cast, final
+
+from fairseq2.models.hg import HuggingFaceConfig, HuggingFaceConverter
+from fairseq2.models.nllb import NllbConfig
+from fairseq2.models.utils.checkpoint import convert_state_dict
+from fairseq2.utils.config import cast_config_type
+from torch import Tensor
+from typing_extensions import override
+
+_NAMES: Final = {
+    r"^(en|de)coder\.layers\.([0-9]+)\.self_attn\.output_proj\.": (
+        r"model.\1coder.layers.\2.self_attn.out_proj."
+    ),
+    r"^decoder\.layers\.([0-9]+)\.encoder_decoder_attn\.output_proj\.": (
+        r"model.decoder.layers.\1.encoder_attn.out_proj."
+    ),
+    r"^decoder\.layers\.([0-9]+)\.encoder_decoder_attn": r"model.decoder.layers.\1.encoder_attn",
+    r"^(en|de)coder\.layers\.([0-9]+)\.ffn\.inner_proj\.": r"model.\1coder.layers.\2.fc1.",
+    r"^(en|de)coder\.layers\.([0-9]+)\.ffn\.output_proj\.": r"model.\1coder.layers.\2.fc2.",
+    r"^(en|de)coder\.layers\.([0-9]+)\.ffn_layer_norm\.": (
+        r"model.\1coder.layers.\2.final_layer_norm."
+    ),
+    r"^(en|de)coder\.(layers|layer_norm)\.": r"model.\1coder.\2.",
+}
+"""fairseq2's names of parameters → those of ``transformers``; the first that fits is taken."""
+
+_FIRST_WORDS: Final = [2, 0, 3, 1]
+"""Where ``<s> <pad> </s> <unk>``, the order of ``transformers``, stand in fairseq2's vocabulary."""
+
+
+@final
+class NllbHuggingFaceConverter(HuggingFaceConverter):
+    """From fairseq2's NLLB to ``M2M100ForConditionalGeneration``, with its ids of special words."""
+
+    @override
+    def to_hg_config(self, config: object) -> HuggingFaceConfig:
+        """The sizes, and the ids that every published NLLB model has in ``transformers``."""
+        config = cast_config_type(config, NllbConfig)
+        data = {
+            "vocab_size": config.vocab_size,
+            "d_model": config.model_dim,
+            "max_position_embeddings": config.max_seq_len,
+            "encoder_layers": config.num_encoder_layers,
+            "num_hidden_layers": config.num_encoder_layers,
+            "decoder_layers": config.num_decoder_layers,
+            "encoder_attention_heads": config.num_encoder_attn_heads,
+            "decoder_attention_heads": config.num_decoder_attn_heads,
+            "encoder_ffn_dim": config.ffn_inner_dim,
+            "decoder_ffn_dim": config.ffn_inner_dim,
+            "encoder_layerdrop": 0.0,
+            "decoder_layerdrop": 0.0,
+            "dropout": config.dropout_p,
+            "activation_function": "relu",
+            "scale_embedding": True,
+            "tie_word_embeddings": True,
+            "bos_token_id": 0,
+            "pad_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 2,
+        }
+        return HuggingFaceConfig(
+            data, kls_name="M2M100Config", arch="M2M100ForConditionalGeneration"
+        )
+
+    @override
+    def to_hg_state_dict(self, state_dict: dict[str, object], config: object) -> dict[str, object]:
+        """The parameters under their other names; one table of words serves three places."""
+        cast_config_type(config, NllbConfig)
+        rest = dict(state_dict)
+        table = cast(Tensor, rest.pop("final_proj.weight"))
+        del rest["encoder_frontend.embed.weight"], rest["decoder_frontend.embed.weight"]
+        reordered = table.clone()
+        reordered[: len(_FIRST_WORDS)] = table[_FIRST_WORDS]
+        return {"model.shared.weight": reordered, **convert_state_dict(rest, _NAMES)}
