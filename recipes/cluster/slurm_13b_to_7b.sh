@@ -43,7 +43,9 @@ if [ -n "${VENV:-}" ]; then
     source "$VENV/bin/activate"
 fi
 
-head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# All of its output is read: closing a pipe early would end scontrol, and with it this script.
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head_node=${nodes[0]}
 port=$((20000 + SLURM_JOB_ID % 20000))    # two jobs on one machine do not meet
 threads=$((${SLURM_CPUS_PER_TASK:-$gpus} / gpus))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}

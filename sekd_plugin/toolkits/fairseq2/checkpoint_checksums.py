@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -145,7 +146,7 @@ def way_out_of(step: Path) -> str:
         return "there is no sound checkpoint before it; name another folder to start anew"
     return (
         f"{before.name} before it is sound: to resume from there, put this one out of the way: "
-        f"mv {step} {step}.damaged"
+        f"mv {shlex.quote(str(step))} {shlex.quote(f'{step}.damaged')}"
     )
 
 

@@ -133,11 +133,12 @@ class DurableTask(Task):
     def _not_written(self, error: OSError) -> str:
         place = error.filename or self._folder
         last = last_checkpoint(self._folder)
-        stands = "no checkpoint was made yet" if last is None else f"{last} stands"
+        whence = "no checkpoint was made yet, so the same command starts anew"
+        if last is not None:
+            whence = f"{last} stands, and the same command goes on from there"
         return (
             f"step {self._trainer.step_nr}: {place} cannot be written: "
-            f"{error.strerror or error}; {stands}, and the same command goes on from there when "
-            "there is room"
+            f"{error.strerror or error}; {whence} when there is room"
         )
 
     def _lost_process(self, error: BaseException) -> str:
