@@ -104,3 +104,16 @@ def test_a_finished_run_started_again_does_nothing_more(workshop):
     after = weights(workshop, "run", 8)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert workshop.metrics("run") == metrics
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "lr_scheduler.config={cycle_len: 60}",
+        "lr_scheduler={name: passthrough, config: null}",
+        "optimizer.config={lr: 0.001}",
+    ],
+)
+def test_a_component_with_few_settings_is_the_same_when_it_is_resumed(workshop, settings):
+    workshop.train("run", settings)
+    workshop.train("run", settings)

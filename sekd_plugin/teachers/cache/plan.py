@@ -38,7 +38,7 @@ class CachePlan:
     """Path of the vocabulary, for people."""
 
     tokenizer_fingerprint: str
-    """SHA-256 of the vocabulary's file."""
+    """What tells this vocabulary from others."""
 
     template: str
     """The prompt."""

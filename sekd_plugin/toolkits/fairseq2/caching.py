@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from fairseq2.data.tokenizers import Tokenizer
@@ -19,11 +20,12 @@ from sekd_plugin.progress import Progress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.teachers.cache.filling import finish, is_finished, missing_shards, take_shards
 from sekd_plugin.teachers.cache.plan import CachePlan, begin, data_fingerprint, shard_file
-from sekd_plugin.teachers.cache.shards import sha256_of_file, write_shard
+from sekd_plugin.teachers.cache.shards import write_shard
 from sekd_plugin.teachers.likeliest import Likeliest, ListedRows, list_likeliest
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.cached_teacher import keys_of_corpus
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate, encode_corpus
+from sekd_plugin.toolkits.fairseq2.file_checksum import file_checksum
 from sekd_plugin.toolkits.fairseq2.preflight import stated_sizes
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
@@ -90,7 +92,12 @@ def fill_cache(
     if config.teacher is None:
         raise ConfigError("teacher", "is missing; there is nothing to cache without one")
     assert config.tokenizer.path is not None
-    tokenizer = load_tokenizer(str(config.tokenizer.family), config.tokenizer.path, device)
+    tokenizer = load_tokenizer(
+        str(config.tokenizer.family),
+        config.tokenizer.path,
+        device,
+        cast("Mapping[str, object] | None", config.tokenizer.config_overrides),
+    )
     progress.say("loading the teacher")
     teacher = load_teacher(config.teacher, resolver, device)
     check_vocabulary("teacher", teacher, tokenizer)
@@ -108,7 +115,7 @@ def fill_cache(
             teacher=str(config.teacher.path or config.teacher.name),
             teacher_fingerprint=fingerprint(teacher),
             tokenizer=str(config.tokenizer.path),
-            tokenizer_fingerprint=sha256_of_file(config.tokenizer.path),
+            tokenizer_fingerprint=file_checksum(config.tokenizer.path),
             template=config.dataset.template,
             vocabulary=vocabulary,
             temperature=criterion.temperature,

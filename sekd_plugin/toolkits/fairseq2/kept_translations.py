@@ -11,6 +11,7 @@ from typing import Any
 from sekd_plugin.errors import SekdError
 from sekd_plugin.new_file import write_new_file
 from sekd_plugin.progress import Progress
+from sekd_plugin.toolkits.fairseq2.file_checksum import file_checksum
 from sekd_plugin.toolkits.fairseq2.translator import DecodingOptions, Translator
 
 
@@ -22,8 +23,8 @@ def origin(
     Files and sentences stand there as their SHA-256.
     """
     return {
-        "weights": _checksum(translator.checkpoint),
-        "vocabulary": _checksum(translator.vocabulary),
+        "weights": file_checksum(translator.checkpoint),
+        "vocabulary": file_checksum(translator.vocabulary),
         "template": translator.template.text,
         "sources": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
         "search": {
@@ -76,12 +77,3 @@ def _read(kept: Path, record: Path, made_from: dict[str, Any]) -> list[str] | No
         return kept.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, ValueError):
         return None
-
-
-def _checksum(path: Path) -> str:
-    total = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            with file.open("rb") as stream:
-                total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()

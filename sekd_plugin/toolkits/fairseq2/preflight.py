@@ -83,11 +83,13 @@ def load_recipe(file: Path | None, overrides: list[Mapping[str, object]]) -> Tra
     for section, known in _COMPONENTS.items():
         if sections[section] is not None:
             _check_component(sections[section], known, section)
+            sections[section]["config"] = _with_defaults(sections[section], known)
     config = cast(TrainingConfig, converter.structure(merged, TrainingConfig))
     try:
         StandardObjectValidator().validate(config)
     except ValidationError as error:
         raise _first_of(error) from None
+    _check_schedule(sections["lr_scheduler"], config.regime.num_steps)
     return config
 
 
@@ -113,7 +115,7 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
     if config.regime.score_metric == "bleu" and not config.translation.bleu:
         raise ConfigError("regime.score_metric", "bleu needs translation.bleu: true")
     if config.tokenizer.path is not None:
-        _check_file("tokenizer.path", config.tokenizer.path)
+        _check_vocabulary_path(config.tokenizer.path)
     _check_model("model", config.model, resolver)
     if config.teacher is not None:
         _check_model("teacher", config.teacher, resolver)
@@ -140,7 +142,7 @@ def check_for_caching(config: TrainingConfig, resolver: DependencyResolver) -> N
     _check_corpus(config.dataset)
     if config.tokenizer.path is None or config.tokenizer.family is None:
         raise ConfigError("tokenizer.path", "path and family of the vocabulary are both needed")
-    _check_file("tokenizer.path", config.tokenizer.path)
+    _check_vocabulary_path(config.tokenizer.path)
     _check_model("teacher", config.teacher, resolver)
 
 
@@ -188,12 +190,23 @@ def _check_component(
         check_section(config, kind, f"{key}.config")
 
 
+def _with_defaults(section: Mapping[str, Any], known: Mapping[str, type[Any] | None]) -> object:
+    """A component's settings with its defaults: so fairseq2 records them in the run's folder."""
+    kind, config = known[section["name"]], section.get("config")
+    if kind is None:
+        return config
+    return {
+        **cast("Mapping[str, object]", StandardValueConverter().unstructure(kind())),
+        **(config or {}),
+    }
+
+
 def _first_of(error: ValidationError) -> ConfigError:
     result, key = error.result, ""
     while not result.errors:
         name, result = next(iter(result.sub_results.items()))
         key = f"{key}.{name}" if key else name
-    named = re.match(r"`(\w+)` (.*)", result.errors[0])
+    named = re.match(r"`(\w+)` (?!or )(.*)", result.errors[0])
     if named:
         key, problem = f"{key}.{named[1]}" if key else named[1], named[2]
     else:
@@ -230,11 +243,29 @@ def _check_corpus(corpus: CorpusSection) -> None:
             deque(pairs, maxlen=0)
 
 
-def _check_file(key: str, file: Path) -> None:
-    if file.is_file():
+def _check_schedule(section: Mapping[str, Any] | None, num_steps: int | None) -> None:
+    """What fairseq2 tells of the learning-rate schedule only after it has loaded everything."""
+    if section is None:
+        raise ConfigError(
+            "lr_scheduler",
+            "null is not allowed; a rate that stays the same is {name: passthrough, config: null}",
+        )
+    is_cosine = section["name"] == COSINE_ANNEALING_LR
+    if is_cosine and section["config"]["cycle_len"] is None and num_steps is None:
+        raise ConfigError(
+            "lr_scheduler.config.cycle_len",
+            "is null; it must be a number of steps where regime.num_steps is null",
+        )
+
+
+def _check_vocabulary_path(path: Path) -> None:
+    """A vocabulary is a file, or a folder as Hugging Face saves one."""
+    if path.is_file() or (path / "tokenizer_config.json").is_file():
         return
-    near = [path.name for path in file.parent.iterdir()] if file.parent.is_dir() else []
-    raise ConfigError(key, f"{file} is not a file; {did_you_mean(file.name, near)}")
+    if path.is_dir():
+        raise ConfigError("tokenizer.path", f"{path} is a folder without a tokenizer_config.json")
+    near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise ConfigError("tokenizer.path", f"{path} is not a file; {did_you_mean(path.name, near)}")
 
 
 def _check_model(
