@@ -1,5 +1,8 @@
 """A cache is filled by anyone, killed at any moment, read in any order; every fault is found."""
 
+import dataclasses
+import errno
+import json
 import math
 import os
 import random
@@ -17,8 +20,8 @@ from made_up_cache import SENTENCES, fill, make
 from sekd_plugin.errors import ConfigError, DataError, SekdError
 from sekd_plugin.teachers.cache import TeacherCache
 from sekd_plugin.teachers.cache.filling import index_text
-from sekd_plugin.teachers.cache.plan import begin
-from sekd_plugin.teachers.cache.shards import Shard, write_shard
+from sekd_plugin.teachers.cache.plan import begin, read_checked, with_checksum
+from sekd_plugin.teachers.cache.shards import Shard, sha256_of_file, write_shard
 from sekd_plugin.teachers.cache.verification import verify
 from sekd_plugin.teachers.likeliest import ListedRows
 
@@ -328,3 +331,95 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_what_was_there(tmp_path):
     assert files_of(folder) == before
     assert fill(folder, made) == [2, 3, 4]
     assert verify(folder) == []
+
+
+def test_what_the_index_says_of_a_file_is_compared_too(made_up):
+    folder, made = made_up
+    files = sorted(folder.glob("shard_*"))
+    summaries = [Shard(file).summary() for file in files]
+    for change, words in (
+        ({"entropy": 1.0}, "does not hold what the index says of it"),
+        ({"sha256": "0" * 64}, "is damaged: its checksum is another"),
+    ):
+        changed = [*summaries]
+        changed[2] = dataclasses.replace(summaries[2], **change)
+        (folder / "index.json").write_text(index_text(made.plan, changed))
+        assert verify(folder) == [f"{files[2]}: {words}"]
+
+
+def test_a_sentence_whose_bytes_and_checksum_were_changed_alike_is_found_by_the_whole_file(made_up):
+    folder, made = made_up
+    file = folder / "shard_00000.safetensors"
+    rows = [dataclasses.replace(each, log_gold=each.log_gold - 1.0) for each in made.rows[:5]]
+    file.unlink()
+    write_shard(file, made.keys[:5], rows, made.plan)
+    summary = Shard(file).summary()
+    index = folder / "index.json"
+    content = json.loads(index.read_text())["shards"][0]
+    assert content["directory_sha256"] != summary.directory_sha256
+    # The directory holds each sentence's checksum, so it tells before anything is read.
+    (problem,) = verify(folder)
+    assert problem == f"{file}: is damaged: its directory of sentences has changed"
+
+
+def test_an_index_of_another_plan_and_a_plan_of_another_format_are_refused(made_up):
+    folder, _ = made_up
+    index = folder / "index.json"
+    index.write_text(index_text(make(temperature=2.0).plan, []))
+    with pytest.raises(DataError, match=r"index.json: is not of this folder's plan.json"):
+        TeacherCache(folder)
+    plan = folder / "plan.json"
+    plan.write_text(with_checksum({"format": 2}))
+    with pytest.raises(DataError, match="is of format 2; this version reads 1"):
+        TeacherCache(folder)
+    plan.write_text(with_checksum({"format": 1, "template": "{source}"}))
+    with pytest.raises(DataError, match="is not a plan of a teacher cache"):
+        TeacherCache(folder)
+
+
+def test_what_cannot_be_read_or_written_is_one_line(tmp_path, monkeypatch, made_up):
+    folder, made = made_up
+    inside = tmp_path / "a file" / "cache"
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(SekdError, match=r"cache cannot be written: Not a directory"):
+        begin(inside, made.plan)
+    (tmp_path / "new").mkdir()
+    begin(tmp_path / "new", made.plan)
+    (tmp_path / "new" / "locks").write_text("")
+    with pytest.raises(SekdError, match=r"new cannot be written: "):
+        fill(tmp_path / "new", made)
+    for file in (folder / "gone", folder):
+        with pytest.raises(DataError, match="cannot be read: "):
+            read_checked(file)
+        with pytest.raises(DataError, match="cannot be read: "):
+            sha256_of_file(file)
+
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", no_room)
+    with pytest.raises(SekdError, match="shard cannot be written: No space left on device"):
+        write_shard(tmp_path / "shard", made.keys[:1], made.rows[:1], made.plan)
+    assert not list(tmp_path.glob(".shard*"))
+
+
+def test_rows_are_split_as_they_were_joined():
+    made = make()
+    joined = ListedRows.joined(made.rows).to(torch.device("cpu"))
+    for part, row in zip(joined.split([row.log_gold.numel() for row in made.rows]), made.rows,
+                         strict=True):  # fmt: skip
+        assert torch.equal(part.words, row.words) and torch.equal(part.log_tail, row.log_tail)
+
+
+def test_a_bit_may_make_any_number_of_a_tail(made_up):
+    """Sums are not formed of numbers that are damaged: e^1e30 would be an error of its own."""
+    folder, made = made_up
+    file = folder / "shard_00000.safetensors"
+    data = bytearray(file.read_bytes())
+    number = made.rows[0].log_tail.numpy().tobytes()
+    place = data.index(number)
+    data[place : place + 4] = torch.tensor([1e30]).numpy().tobytes()
+    file.unlink()
+    file.write_bytes(data)
+    (problem,) = verify(folder)
+    assert problem == f"{file}: is damaged: the bytes of its sentence 0 have changed"

@@ -199,8 +199,6 @@ def _is_ours(entry: Path) -> bool:
 
 def _difference(there: CachePlan, wanted: CachePlan) -> str:
     """The first thing in which two plans differ, with both sides."""
-    for each in dataclasses.fields(CachePlan):
-        ours, theirs = getattr(wanted, each.name), getattr(there, each.name)
-        if each.compare and ours != theirs:
-            return f"its {each.name} is {theirs!r}, and {ours!r} is asked for"
-    return "nothing"
+    names = [each.name for each in dataclasses.fields(CachePlan) if each.compare]
+    name = next(name for name in names if getattr(there, name) != getattr(wanted, name))
+    return f"its {name} is {getattr(there, name)!r}, and {getattr(wanted, name)!r} is asked for"

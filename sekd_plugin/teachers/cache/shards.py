@@ -142,15 +142,15 @@ class Shard:
         """All of them, in their order."""
         return map(self.sentence, range(self.keys.shape[0]))
 
-    def summary(self) -> ShardSummary:
-        """What the index says of it."""
+    def summary(self, sha256: str | None = None) -> ShardSummary:
+        """What the index says of it, which reads all of it, unless the SHA-256 is known."""
         return ShardSummary(
             file=self.file.name,
             num_sentences=self.keys.shape[0],
             num_tokens=self._tensors["num_words"].numel(),
             num_words=self._tensors["words"].shape[0],
             num_bytes=self.file.stat().st_size,
-            sha256=sha256_of_file(self.file),
+            sha256=sha256 or sha256_of_file(self.file),
             directory_sha256=self.directory_sha256(),
             # Exact sums: torch's hang on the number of threads, and are to be compared.
             entropy=-math.fsum(self._tensors["negative_entropy"].tolist()),
