@@ -12,13 +12,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.corpus.broken_lines import RECORD, BrokenLines, OnBroken, refuse
 from sekd_plugin.corpus.length_statistics import measure_lengths
 from sekd_plugin.corpus.pairs import read_pairs
 from sekd_plugin.corpus.report import SPLITS, PreparationReport
 from sekd_plugin.corpus.result_folder import (
     REPORT,
-    file_checksum,
     finished_report,
     partial_folder,
 )
@@ -130,7 +130,7 @@ def prepare_corpus(
             lengths=lengths,
             vocabulary=vocabulary,
             files={
-                path.name: {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
+                path.name: {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
                 for path in sorted(partial.iterdir())
             },
             broken={split: kinds for split, kinds in broken.counts.items() if kinds},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.errors import SekdError
 
 REPORT = "report.json"
@@ -45,7 +45,7 @@ def finished_report(folder: Path, made_from: Mapping[str, Any]) -> dict[str, Any
         )
     for name, checksum in sums.items():
         file = folder / name
-        if not file.is_file() or file_checksum(file) != checksum:
+        if not file.is_file() or sha256_of_file(file) != checksum:
             state = "was changed since" if file.exists() else "is missing although"
             raise SekdError(
                 f"{file}: {state} this result was made; "
@@ -85,12 +85,6 @@ def partial_folder(folder: Path, names: frozenset[str]) -> Iterator[Path]:
             raise
     finally:
         os.close(lock)
-
-
-def file_checksum(path: Path) -> str:
-    """SHA-256 of the bytes of ``path``, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _rename(partial: Path, folder: Path) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.demo.layout import Layout
 from sekd_plugin.demo.recipe import DemoRecipe, positive_int, section
 from sekd_plugin.demo.record import write_whole
 from sekd_plugin.demo.settings import DemoSettings
 from sekd_plugin.demo.stage import Stage
-from sekd_plugin.errors import ConfigError, DataError
+from sekd_plugin.errors import ConfigError
 
 
 def preparation_stage(
@@ -33,7 +33,7 @@ def preparation_stage(
     if not isinstance(template, str):
         raise ConfigError("dataset.template", f"is {template!r} in {teacher.file}; it must be text")
     files = {"train": settings.train, "valid": settings.valid, "test": settings.test}
-    checksums = {split: _checksum(file) for split, file in files.items()}
+    checksums = {split: sha256_of_file(file) for split, file in files.items()}
     action: Callable[[], None] | None = None
     if most_sentences is not None:
         whole = {split: files[split] for split in ("valid", "test")}
@@ -73,14 +73,6 @@ def preparation_stage(
         results=(layout.vocabulary, *map(layout.split, ("train", "valid", "test"))),
         expected_seconds=settings.expected_seconds.get("prepare", 0.0),
     )
-
-
-def _checksum(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(file, f"cannot be read: {error.strerror}") from None
 
 
 def _write_first_lines(source: Path, target: Path, count: int) -> None:

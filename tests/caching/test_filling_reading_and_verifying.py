@@ -17,11 +17,12 @@ import pytest
 import torch
 from made_up_cache import SENTENCES, fill, make
 
+from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.errors import ConfigError, DataError, SekdError
 from sekd_plugin.teachers.cache import TeacherCache
 from sekd_plugin.teachers.cache.filling import index_text
 from sekd_plugin.teachers.cache.plan import begin, read_checked, with_checksum
-from sekd_plugin.teachers.cache.shards import Shard, sha256_of_file, write_shard
+from sekd_plugin.teachers.cache.shards import Shard, write_shard
 from sekd_plugin.teachers.cache.verification import verify
 from sekd_plugin.teachers.likeliest import ListedRows
 

@@ -9,7 +9,8 @@ from fairseq2.recipe.config import ModelSection
 from fairseq2.runtime.dependency import get_dependency_resolver
 
 from sekd_plugin.errors import ConfigError
-from sekd_plugin.toolkits.fairseq2.model_shape import model_config, model_shape
+from sekd_plugin.toolkits.fairseq2.model_config import model_config
+from sekd_plugin.toolkits.fairseq2.model_shape import model_shape
 
 TINY = {
     "model_dim": 24,
@@ -46,7 +47,7 @@ def built(family, overrides, gangs):
     """The model of fairseq2, without its numbers."""
     section = ModelSection(family=family, config_overrides=overrides)
     resolver = get_dependency_resolver()
-    config = model_config("model", section, resolver)
+    config = model_config("model", section, resolver)[1]
     return resolver.resolve(ModelFamily, key=family).create_new_model(
         config, gangs, torch.float32, meta=True, init_rank0_only=True
     )

@@ -30,7 +30,8 @@ from sekd_plugin.memory.settings import (
     PlanSettings,
     Precision,
 )
-from sekd_plugin.toolkits.fairseq2.model_shape import model_config, model_shape
+from sekd_plugin.toolkits.fairseq2.model_config import model_config
+from sekd_plugin.toolkits.fairseq2.model_shape import model_shape
 from sekd_plugin.toolkits.fairseq2.student import make_student
 from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher
 from sekd_plugin.toolkits.fairseq2.units import Distillation
@@ -62,7 +63,7 @@ def made(name, dtype=torch.float32, **overrides):
     family = name.split()[0]
     section = ModelSection(family=family, config_overrides=SHAPE | FAMILIES[name] | overrides)
     model = resolver.resolve(ModelFamily, key=family).create_new_model(
-        model_config("model", section, resolver),
+        model_config("model", section, resolver)[1],
         create_fake_gangs(torch.device("cpu")),
         dtype,
         meta=False,

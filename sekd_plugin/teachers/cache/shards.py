@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.errors import DataError, SekdError
 from sekd_plugin.new_file import mode_of_new_files
 from sekd_plugin.teachers.cache.packing import PER_TOKEN, PER_WORD, pack_rows
@@ -156,19 +157,6 @@ class Shard:
             entropy=-math.fsum(self._tensors["negative_entropy"].tolist()),
             tail=math.fsum(map(math.exp, self._tensors["log_tail"].tolist())),
         )
-
-
-def sha256_of_file(file: Path) -> str:
-    """SHA-256 of a file's bytes.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(file, f"cannot be read: {error.strerror}") from None
 
 
 def _starts(lengths: Sequence[int]) -> Tensor:

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.errors import DataError, SekdError
 from sekd_plugin.progress import Progress, SilentProgress
 from sekd_plugin.teachers.cache.plan import CachePlan, read_plan
 from sekd_plugin.teachers.cache.reading import open_shard, read_index
-from sekd_plugin.teachers.cache.shards import Shard, ShardSummary, sha256_of_file
+from sekd_plugin.teachers.cache.shards import Shard, ShardSummary
 
 
 def verify(folder: Path, progress: Progress | None = None) -> list[str]:

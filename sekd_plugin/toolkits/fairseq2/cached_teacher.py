@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from sekd_plugin.base_criterion import Criterion
+from sekd_plugin.checksum import sha256_of_files
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.rows import TargetRows
 from sekd_plugin.teachers import SparseTeacher
 from sekd_plugin.teachers.cache import TeacherCache, sentence_key
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
-from sekd_plugin.toolkits.fairseq2.file_checksum import file_checksum
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherArguments
 
@@ -41,7 +41,7 @@ def open_cache(config: TrainingConfig) -> TeacherCache:
             f"is {config.dataset.template!r}; the teacher cache {cache.folder} was made with "
             f"{plan.template!r}",
         )
-    if path is not None and file_checksum(path) != plan.tokenizer_fingerprint:
+    if path is not None and sha256_of_files(path) != plan.tokenizer_fingerprint:
         raise ConfigError(
             "tokenizer.path",
             f"{path} is another vocabulary than {plan.tokenizer}, with which the teacher cache "

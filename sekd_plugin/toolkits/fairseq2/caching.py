@@ -13,6 +13,7 @@ from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.models.clm import CausalLM
 from fairseq2.runtime.dependency import DependencyResolver
 
+from sekd_plugin.checksum import sha256_of_files
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError, DataError
 from sekd_plugin.kernels.fused import ChunkBytes, row_chunks
@@ -25,7 +26,6 @@ from sekd_plugin.teachers.likeliest import Likeliest, ListedRows, list_likeliest
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.cached_teacher import keys_of_corpus
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate, encode_corpus
-from sekd_plugin.toolkits.fairseq2.file_checksum import file_checksum
 from sekd_plugin.toolkits.fairseq2.preflight import stated_sizes
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
@@ -115,7 +115,7 @@ def fill_cache(
             teacher=str(config.teacher.path or config.teacher.name),
             teacher_fingerprint=fingerprint(teacher),
             tokenizer=str(config.tokenizer.path),
-            tokenizer_fingerprint=file_checksum(config.tokenizer.path),
+            tokenizer_fingerprint=sha256_of_files(config.tokenizer.path),
             template=config.dataset.template,
             vocabulary=vocabulary,
             temperature=criterion.temperature,

@@ -7,7 +7,6 @@ never without them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from fairseq2.io import (
 )
 from typing_extensions import override
 
+from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.errors import SekdError
 
 
@@ -113,8 +113,8 @@ def checksum_file(file: Path) -> Path:
 def write_checksum(file: Path) -> None:
     """Have ``file`` on the disk for certain, and its checksum beside it."""
     with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
         os.fsync(stream.fileno())
+    digest = sha256_of_file(file)
     with checksum_file(file).open("w", encoding="utf-8") as stream_of_text:
         stream_of_text.write(f"{digest}  {file.name}\n")
         stream_of_text.flush()
@@ -131,8 +131,7 @@ def damage(file: Path) -> str | None:
         return None
     if not file.is_file():
         return "is missing"
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256_of_file(file)
     written = record.read_text(encoding="utf-8", errors="replace").split()
     if written[:1] != [found]:
         return f"is not what was written: its SHA-256 is not that of {record.name}"

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sekd_plugin.checksum import sha256_of_files
 from sekd_plugin.errors import SekdError
 from sekd_plugin.new_file import write_new_file
 from sekd_plugin.progress import Progress
-from sekd_plugin.toolkits.fairseq2.file_checksum import file_checksum
 from sekd_plugin.toolkits.fairseq2.translator import DecodingOptions, Translator
 
 
@@ -23,8 +23,8 @@ def origin(
     Files and sentences stand there as their SHA-256.
     """
     return {
-        "weights": file_checksum(translator.checkpoint),
-        "vocabulary": file_checksum(translator.vocabulary),
+        "weights": sha256_of_files(translator.checkpoint),
+        "vocabulary": sha256_of_files(translator.vocabulary),
         "template": translator.template.text,
         "sources": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
         "search": {

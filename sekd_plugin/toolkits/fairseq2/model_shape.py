@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
-from fairseq2.assets import AssetStore
-from fairseq2.models import ModelFamily
 from fairseq2.models.llama import LLaMAConfig
 from fairseq2.models.mistral import MistralConfig
 from fairseq2.models.olmo import OLMOConfig
 from fairseq2.models.qwen import QwenConfig
 from fairseq2.recipe.config import ModelSection, ReferenceModelSection
 from fairseq2.runtime.dependency import DependencyResolver
-from fairseq2.utils.config import StandardConfigMerger
-from fairseq2.utils.structured import StandardValueConverter
 
-from sekd_plugin.errors import ConfigError, did_you_mean
+from sekd_plugin.errors import ConfigError
 from sekd_plugin.memory.decoder_shape import DecoderShape, PositionTable
-from sekd_plugin.toolkits.fairseq2.schema import check_section
-
-_FAMILY: type[ModelFamily] = ModelFamily
+from sekd_plugin.toolkits.fairseq2.model_config import model_config
 
 
 def model_shape(
@@ -33,7 +26,7 @@ def model_shape(
         ConfigError: family, architecture, name or an override is not known, the family is not
             decoder-only, or its numbers contradict each other.
     """
-    config = model_config(key, section, resolver)
+    _, config = model_config(key, section, resolver)
     shape_of = _SHAPES.get(type(config))
     if shape_of is None:
         families = ", ".join(kind.__name__.removesuffix("Config").lower() for kind in _SHAPES)
@@ -43,54 +36,6 @@ def model_shape(
         )
     _check_heads(key, config)
     return shape_of(config)
-
-
-def model_config(
-    key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
-) -> Any:
-    """What fairseq2 would build the model from.
-
-    A path goes before a name, and a name before a family.
-
-    Raises:
-        ConfigError: family, architecture, name or an override is not known.
-    """
-    if section.path is None and section.name is not None:
-        family, config = _named_config(f"{key}.name", section.name, resolver)
-    else:
-        families = {str(name) for name in resolver.iter_keys(_FAMILY)}
-        if section.family not in families:
-            raise ConfigError(
-                f"{key}.family",
-                f"'{section.family}' is not a model family; "
-                f"{did_you_mean(section.family, families)}",
-            )
-        family = resolver.resolve(_FAMILY, key=section.family)
-        config = family.config_kls()
-        if section.arch is not None:
-            config = family.maybe_get_arch_config(section.arch)
-        if config is None:
-            raise ConfigError(
-                f"{key}.arch", f"'{section.arch}' is not an architecture of {section.family}"
-            )
-    if section.config_overrides is None:
-        return config
-    place = f"{key}.config_overrides"
-    if dataclasses.is_dataclass(family.config_kls):
-        check_section(section.config_overrides, family.config_kls, place)
-    converter = StandardValueConverter()
-    overrides = cast("Mapping[str, object]", section.config_overrides)
-    merged = StandardConfigMerger().merge(converter.unstructure(config), overrides)
-    return converter.structure(merged, family.config_kls)
-
-
-def _named_config(key: str, name: str, resolver: DependencyResolver) -> tuple[ModelFamily, object]:
-    card = resolver.resolve(AssetStore).maybe_retrieve_card(name)
-    field = None if card is None else card.maybe_get_field("model_family")
-    if card is None or field is None:
-        raise ConfigError(key, f"'{name}' is not the name of a model that fairseq2 knows")
-    family = resolver.resolve(_FAMILY, key=field.as_(str))
-    return family, family.get_model_config(card)
 
 
 def _check_heads(key: str, config: Any) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from fairseq2.models import ModelFamily
 from fairseq2.recipe.config import (
     ADAFACTOR_OPTIMIZER,
     ADAMW_OPTIMIZER,
@@ -44,13 +43,12 @@ from sekd_plugin.errors import ConfigError, DataError, did_you_mean
 from sekd_plugin.toolkits.fairseq2.cached_teacher import check_cache_fits, open_cache
 from sekd_plugin.toolkits.fairseq2.dataset import check_weight
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
+from sekd_plugin.toolkits.fairseq2.model_config import model_config
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection, TrainingConfig
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_sizes
-
-_FAMILY: type[ModelFamily] = ModelFamily
 
 _COMPONENTS: dict[str, dict[str, type[Any] | None]] = {
     "optimizer": {ADAMW_OPTIMIZER: AdamWConfig, ADAFACTOR_OPTIMIZER: AdafactorConfig},
@@ -272,22 +270,10 @@ def _check_model(
     key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
 ) -> None:
     if section.family is not None:
-        families = {str(name) for name in resolver.iter_keys(_FAMILY)}
-        if section.family not in families:
-            raise ConfigError(
-                f"{key}.family",
-                f"'{section.family}' is not a model family; "
-                f"{did_you_mean(section.family, families)}",
-            )
-        family = resolver.resolve(_FAMILY, key=section.family)
-        kind = family.config_kls
-        if section.arch is not None and family.maybe_get_arch_config(section.arch) is None:
-            raise ConfigError(
-                f"{key}.arch", f"'{section.arch}' is not an architecture of {section.family}"
-            )
-        if section.config_overrides is not None and dataclasses.is_dataclass(kind):
-            check_section(section.config_overrides, kind, f"{key}.config_overrides")
-            _check_tied_embeddings(key, section, kind)
+        # By its family alone: a name may stand for what fairseq2 learns of only as it starts.
+        family, _ = model_config(key, dataclasses.replace(section, name=None), resolver)
+        if section.config_overrides is not None and dataclasses.is_dataclass(family.config_kls):
+            _check_tied_embeddings(key, section, family.config_kls)
     if section.path is not None:
         check_checkpoint(f"{key}.path", section.path)
 
@@ -311,11 +297,8 @@ def stated_sizes(
     """Vocabulary size and padding id of a model by its section; None where only a card says it."""
     if section.family is None or section.name is not None:
         return None, None
-    family = resolver.resolve(_FAMILY, key=section.family)
-    shape = None if section.arch is None else family.maybe_get_arch_config(section.arch)
-    shape = family.config_kls() if shape is None else shape
-    overrides = cast("Mapping[str, object]", section.config_overrides or {})
-    size, pad = (overrides.get(key, getattr(shape, key, None)) for key in ("vocab_size", "pad_idx"))
+    _, shape = model_config("model", section, resolver)
+    size, pad = (getattr(shape, key, None) for key in ("vocab_size", "pad_idx"))
     return size if isinstance(size, int) else None, pad if isinstance(pad, int) else None
 
 

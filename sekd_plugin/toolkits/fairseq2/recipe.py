@@ -35,6 +35,7 @@ from sekd_plugin.toolkits.fairseq2.cli_errors import register_cli_errors
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
 from sekd_plugin.toolkits.fairseq2.export import mend_exports
 from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
+from sekd_plugin.toolkits.fairseq2.misfit import misfit
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
 from sekd_plugin.toolkits.fairseq2.student import make_student
@@ -196,15 +197,7 @@ def load_model(context: RecipeContext, kind: type[M], section: str) -> M:
     try:
         return context.get_model_as(kind, section)
     except CorruptModelCheckpointError as error:
-        causes = [str(error)]
-        while error.__cause__ is not None:
-            error = error.__cause__  # type: ignore[assignment]
-            causes.append(str(error))
-        reason = " ".join(causes[-1].split())
-        raise ConfigError(
-            f"{section}.path",
-            f"the checkpoint does not fit {section}.config_overrides, or is damaged: {reason}",
-        ) from None
+        raise misfit(section, error) from None
     except ModelTypeNotValidError as error:
         raise ConfigError(
             f"{section}.family",
