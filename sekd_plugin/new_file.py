@@ -1,4 +1,4 @@
-"""A text file that is written whole, and never over another's."""
+"""Text files that are written whole."""
 
 from __future__ import annotations
 
@@ -51,6 +51,24 @@ def write_new_file(file: Path, text: str) -> None:
             raise
     except OSError as error:
         raise SekdError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Write ``file`` as UTF-8 in the place of what is there: one or the other, never a part.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_once(file: Path, text: str) -> None:

@@ -29,7 +29,8 @@ from sekd_plugin.analysis.report import (
 from sekd_plugin.demo.evaluation_stage import scores_file, translations_folder
 from sekd_plugin.demo.plan import Plan
 from sekd_plugin.demo.recipe import DemoRecipe
-from sekd_plugin.demo.record import StageRecord, read_record, write_whole
+from sekd_plugin.demo.record import StageRecord, read_record
+from sekd_plugin.new_file import replace_file
 
 _PACKAGES = ("sekd-plugin", "fairseq2", "torch", "sacrebleu", "sentencepiece")
 _ROLES = {"teacher": "the teacher", "student": "where the continuations start"}
@@ -45,7 +46,7 @@ def write_demo_report(plan: Plan) -> bool:
     file = plan.layout.report
     if file.is_file() and file.read_text(encoding="utf-8").endswith(mark):
         return False
-    write_whole(file, render_page(read_results(plan)) + mark)
+    replace_file(file, render_page(read_results(plan)) + mark)
     return True
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from sekd_plugin.demo.layout import Layout
 from sekd_plugin.demo.recipe import DemoRecipe
-from sekd_plugin.demo.record import read_record, write_whole
+from sekd_plugin.demo.record import read_record
 from sekd_plugin.demo.settings import DemoSettings
 from sekd_plugin.demo.stage import Stage, State
+from sekd_plugin.new_file import replace_file
 
 
 def scores_file(layout: Layout, baseline: str) -> Path:
@@ -76,7 +77,7 @@ def evaluation_stage(
                 file.unlink(missing_ok=True)
             return
         shutil.rmtree(layout.evaluation, ignore_errors=True)
-        write_whole(mark, origin)
+        replace_file(mark, origin)
 
     def state() -> State | None:
         folder = translations_folder(layout)

@@ -9,10 +9,10 @@ from pathlib import Path
 from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.demo.layout import Layout
 from sekd_plugin.demo.recipe import DemoRecipe, positive_int, section
-from sekd_plugin.demo.record import write_whole
 from sekd_plugin.demo.settings import DemoSettings
 from sekd_plugin.demo.stage import Stage
 from sekd_plugin.errors import ConfigError
+from sekd_plugin.new_file import replace_file
 
 
 def preparation_stage(
@@ -77,4 +77,4 @@ def preparation_stage(
 
 def _write_first_lines(source: Path, target: Path, count: int) -> None:
     with source.open(encoding="utf-8") as lines:
-        write_whole(target, "".join(islice(lines, count)))
+        replace_file(target, "".join(islice(lines, count)))

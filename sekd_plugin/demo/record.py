@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sekd_plugin.demo.stage import Command
+from sekd_plugin.new_file import replace_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,7 @@ def read_record(file: Path) -> StageRecord | None:
 
 def write_record(file: Path, record: StageRecord) -> None:
     """Write the record, whole or not at all."""
-    write_whole(file, json.dumps(asdict(record), indent=2) + "\n")
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a text file so that it is never there in part."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
+    replace_file(file, json.dumps(asdict(record), indent=2) + "\n")
 
 
 def shown_commands(commands: tuple[Command, ...], folders: Mapping[str, Path]) -> list[list[str]]:

@@ -114,10 +114,10 @@ class LossPlan:
     fused: bool = True
     """From hidden states, a chunk of logits at a time; False: all logits at once."""
 
-    logits_bytes: int = 32 * 2**20
+    logits_bytes: int
     """fp32 logits that are formed at a time."""
 
-    cache_bytes: int = 2 * 2**20
+    cache_bytes: int
     """fp32 logits that a kernel works on at a time."""
 
 
@@ -143,7 +143,7 @@ class PlanSettings:
     batch: BatchPlan
     """The largest batch."""
 
-    loss: LossPlan = field(default_factory=LossPlan)
+    loss: LossPlan
     """The loss."""
 
     validates: bool = False

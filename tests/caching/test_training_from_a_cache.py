@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ EXACT = ("--top-k", "300", "--probability-bits", "32")
 
 
 def cache(taught, *options, settings=(), expect=0, name="cache"):
-    """Run the command in this process; what it printed."""
+    """Run the command in this process; what it printed, or on a mistake its errors."""
     taught.capture()
     code = main(
         [
@@ -88,6 +89,18 @@ def test_the_command_says_what_it_made_and_does_nothing_twice(taught):
     taught.capture()
     assert main(["cache-teacher", "verify", str(taught.folder / "cache")]) == 0
     assert "is whole" in taught.capture()[0]
+
+
+@pytest.mark.parametrize("bits", ["16", "32"])
+def test_the_command_says_beforehand_how_much_room_the_cache_takes_at_most(taught, bits):
+    taught.capture()
+    words = ["cache-teacher", str(taught.folder / "cache"), "--top-k", "100"]
+    words += taught.arguments((KD[0], taught.teacher("teacher", 8)))
+    assert main([*words, "--probability-bits", bits]) == 0
+    (most,) = re.findall(r"takes at most ([\d.]+) MiB", taught.capture()[1])
+    (file,) = (taught.folder / "cache").glob("shard_*")
+    size = file.stat().st_size / 2**20
+    assert size < float(most) + 0.06 and float(most) < size + 0.06  # a header, and rounding
 
 
 def test_the_same_sentences_in_another_order_and_weight_need_no_other_cache(taught, shared_folder):

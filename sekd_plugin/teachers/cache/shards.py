@@ -26,6 +26,9 @@ from sekd_plugin.teachers.likeliest import ListedRows
 _DIRECTORY = ("keys", "first_token", "first_word", "checksums")
 """The tensors with one row a sentence; the two in the middle have one more, the end."""
 
+BYTES_PER_SENTENCE = KEY_BYTES + 3 * 8
+"""What the directory takes of a sentence."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSummary:

@@ -20,8 +20,9 @@ from sekd_plugin.kernels.fused import ChunkBytes, row_chunks
 from sekd_plugin.progress import Progress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.teachers.cache.filling import finish, is_finished, missing_shards, take_shards
+from sekd_plugin.teachers.cache.packing import bytes_per_token
 from sekd_plugin.teachers.cache.plan import CachePlan, begin, data_fingerprint, shard_file
-from sekd_plugin.teachers.cache.shards import write_shard
+from sekd_plugin.teachers.cache.shards import BYTES_PER_SENTENCE, write_shard
 from sekd_plugin.teachers.likeliest import Likeliest, ListedRows, list_likeliest
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.cached_teacher import keys_of_corpus
@@ -127,6 +128,11 @@ def fill_cache(
             data_fingerprint=data_fingerprint(keys),
             shard_sentences=settings.shard_sentences,
         ),
+    )
+    a_token = bytes_per_token(plan.top_k, plan.vocabulary, plan.probability_bits)
+    progress.say(
+        f"{plan.num_sentences:,} sentences, {plan.num_tokens:,} tokens; the cache takes at most "
+        f"{(a_token * plan.num_tokens + BYTES_PER_SENTENCE * plan.num_sentences) / 2**20:,.1f} MiB"
     )
     filler = _Filler(teacher, tokenizer, corpus, plan, config.dataset.batch_tokens, device)
     begun = time.monotonic()

@@ -84,7 +84,7 @@ def translate_prompts(
     was_training = model.training
     model.eval()
     try:
-        for batch in _equal_lengths(prompts, batch_tokens // beam_size):
+        for batch in equal_lengths(prompts, batch_tokens // beam_size):
             seqs = torch.stack([prompts[number] for number in batch])
             length = seqs.shape[1]
             limit = _EXTRA_LENGTH + int(min(max_length_ratio * length, max_length))
@@ -103,7 +103,8 @@ def translate_prompts(
     return translations
 
 
-def _equal_lengths(prompts: Sequence[Tensor], batch_tokens: int) -> Iterator[list[int]]:
+def equal_lengths(prompts: Sequence[Tensor], batch_tokens: int) -> Iterator[list[int]]:
+    """The numbers of prompts ``[S]`` of one length each, as many as have so many tokens."""
     by_length: dict[int, list[int]] = {}
     for number, prompt in enumerate(prompts):
         by_length.setdefault(prompt.numel(), []).append(number)

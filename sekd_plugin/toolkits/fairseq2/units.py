@@ -18,6 +18,7 @@ from torch.nn import Module
 from typing_extensions import override
 
 from sekd_plugin.base_criterion import Criterion
+from sekd_plugin.new_file import replace_file
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.rows import TargetRows
 from sekd_plugin.toolkits.fairseq2.metrics import (
@@ -184,12 +185,8 @@ class DistillationEvalUnit(EvalUnit[SequenceBatch]):
     def process_metric_values(self, values: MutableMapping[str, object]) -> None:
         counts = cast(Tensor, values.pop("difficulty_histogram")).tolist()
         finish_metric_values(values, self._step_nr)
-        self._folder.mkdir(exist_ok=True)
-        file = self._folder / f"step_{self._step_nr}.json"
-        partial = file.with_suffix(".partial")
         record = {"step": self._step_nr, "edges": Histogram.edges, "counts": counts}
-        partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        partial.replace(file)
+        replace_file(self._folder / f"step_{self._step_nr}.json", json.dumps(record) + "\n")
 
 
 def share_steps_over(criterion: Criterion, gangs: Gangs) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from fairseq2.models.seq2seq import Seq2SeqModel
@@ -10,6 +10,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor
 
 from sekd_plugin.errors import SekdError
+from sekd_plugin.toolkits.fairseq2.decoding import equal_lengths
 
 
 @torch.inference_mode()
@@ -61,7 +62,7 @@ def translate_sources(
     was_training = model.training
     model.eval()
     try:
-        for batch in _equal_lengths(sources, batch_tokens):
+        for batch in equal_lengths(sources, batch_tokens):
             seqs = torch.stack([sources[number] for number in batch])
             found = _greedy(model, seqs, prefix, eos_index, forbidden, room)
             for number, translation in zip(batch, found, strict=True):
@@ -71,16 +72,6 @@ def translate_sources(
     finally:
         model.train(was_training)
     return translations
-
-
-def _equal_lengths(sources: Sequence[Tensor], batch_tokens: int) -> Iterator[list[int]]:
-    by_length: dict[int, list[int]] = {}
-    for number, source in enumerate(sources):
-        by_length.setdefault(source.numel(), []).append(number)
-    for length, numbers in sorted(by_length.items()):
-        size = max(1, batch_tokens // length)
-        for start in range(0, len(numbers), size):
-            yield numbers[start : start + size]
 
 
 def _greedy(
