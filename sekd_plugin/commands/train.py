@@ -22,15 +22,15 @@ from fairseq2.runtime.dependency import get_dependency_resolver
 from fairseq2.utils.argparse import ConfigAction
 
 from sekd_plugin.errors import SekdError
-from sekd_plugin.toolkits.fairseq2.durable_training import DurableTrainingRecipe
+from sekd_plugin.toolkits.fairseq2.durability.durable_training import DurableTrainingRecipe
+from sekd_plugin.toolkits.fairseq2.durability.room import check_room
+from sekd_plugin.toolkits.fairseq2.durability.stopping import StopSignals
 from sekd_plugin.toolkits.fairseq2.output_folder import (
     check_output_folder,
     discard_if_nothing_came,
 )
 from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
 from sekd_plugin.toolkits.fairseq2.redaction import redact_logs
-from sekd_plugin.toolkits.fairseq2.room import check_room
-from sekd_plugin.toolkits.fairseq2.stopping import StopSignals
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import random
 import shutil
 
-from sekd_plugin.toolkits.fairseq2.checkpoint_checksums import damage
+from sekd_plugin.toolkits.fairseq2.durability.checkpoint_checksums import damage
 
 FLIPS, CUTS = 300, 100
 SETTINGS = (

@@ -15,7 +15,7 @@ from interruptions import same_bits, steps, weights
 from sekd_plugin.cli import main
 from sekd_plugin.errors import SekdError
 from sekd_plugin.new_file import write_new_file
-from sekd_plugin.toolkits.fairseq2.checkpoint_checksums import damage
+from sekd_plugin.toolkits.fairseq2.durability.checkpoint_checksums import damage
 
 STEPS = 60
 SETTINGS = (

@@ -5,7 +5,7 @@ import pytest
 import torch
 from fairseq2.io import TensorFileDumper
 
-from sekd_plugin.toolkits.fairseq2.finite_weights import FiniteWeightsDumper
+from sekd_plugin.toolkits.fairseq2.durability.finite_weights import FiniteWeightsDumper
 from sekd_plugin.toolkits.fairseq2.metrics import NonFiniteStepError
 
 

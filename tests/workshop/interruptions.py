@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import torch
 
@@ -36,6 +37,18 @@ def signal_itself(*numbers):
 def die():
     """End the training as abruptly as a process can that goes on with the next test."""
     raise ZeroDivisionError("the machine died")
+
+
+def die_when_saved(checkpoint, timeout=60):
+    """What ends the training once ``checkpoint``, which a thread writes, lies in its place."""
+
+    def wait_and_die():
+        end = time.monotonic() + timeout
+        while not checkpoint.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        die()
+
+    return wait_and_die
 
 
 def weights(workshop, run, step):

@@ -20,19 +20,23 @@ from fairseq2.utils.yaml import YamlDumper
 from typing_extensions import override
 
 from sekd_plugin.errors import SekdError
-from sekd_plugin.toolkits.fairseq2.atomic_yaml import AtomicYamlDumper
-from sekd_plugin.toolkits.fairseq2.checkpoint_checksums import (
+from sekd_plugin.toolkits.fairseq2.durability.atomic_yaml import AtomicYamlDumper
+from sekd_plugin.toolkits.fairseq2.durability.checkpoint_checksums import (
     CheckedTensorFileDumper,
     CheckedTensorFileLoader,
     DamagedCheckpointError,
     first_system_error,
     way_out_of,
 )
-from sekd_plugin.toolkits.fairseq2.decoration import decorate
-from sekd_plugin.toolkits.fairseq2.finite_weights import FiniteWeightsDumper
-from sekd_plugin.toolkits.fairseq2.metrics_file import ResumedMetricRecorder
+from sekd_plugin.toolkits.fairseq2.durability.decoration import decorate
+from sekd_plugin.toolkits.fairseq2.durability.finite_weights import FiniteWeightsDumper
+from sekd_plugin.toolkits.fairseq2.durability.metrics_file import ResumedMetricRecorder
+from sekd_plugin.toolkits.fairseq2.durability.stopping import (
+    StoppableTrainer,
+    StopSignals,
+    make_stoppable,
+)
 from sekd_plugin.toolkits.fairseq2.recipe import TrainingRecipe
-from sekd_plugin.toolkits.fairseq2.stopping import StoppableTrainer, StopSignals, make_stoppable
 
 _ERRORS_OF_A_DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM,
