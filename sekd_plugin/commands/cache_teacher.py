@@ -5,7 +5,8 @@
   sekd cache-teacher verify caches/a
 
 An interrupted command goes on where it stopped. Several may fill one cache at the same time, each
-on a device of its own: start the same command several times, or once under torchrun.
+on a device of its own: start the same command several times, or once under torchrun. A teacher that
+does not fit on one device is divided among gang.tensor_parallel_size of them, under torchrun.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def _fill(folder: Path, args: Namespace) -> int:
         device=chosen_device(args.device or _device_of_rank()),
         progress=StreamProgress(),
     )
-    _tell(folder, made)
+    if made.leads:
+        _tell(folder, made)
     return 0
 
 

@@ -13,6 +13,9 @@ import torch
 from tiny_recipe import MODEL, write_pairs
 
 from sekd_plugin.cli import main
+from sekd_plugin.teachers.cache import TeacherCache
+from sekd_plugin.teachers.cache.shards import Shard
+from sekd_plugin.teachers.cache.verification import verify
 
 KD = ("criterion.name=self_evolution_kd", "regime.validate_at_start=true")
 EXACT = ("--top-k", "300", "--probability-bits", "32")
@@ -192,12 +195,24 @@ def test_a_mistake_is_one_line_and_leaves_nothing(taught, settings, options, wor
     assert not (taught.folder / "cache").exists()
 
 
-def test_two_processes_under_torchrun_fill_it_and_two_ranks_train_from_it(taught):
-    common = taught.arguments((taught.teacher("teacher", 8), KD[0]))
+def cache_in_two_processes(taught, *settings):
+    """Run the command under torchrun; what it printed."""
+    common = taught.arguments((taught.teacher("teacher", 8), KD[0], *settings))
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words += ["-m", "sekd_plugin", "cache-teacher", str(taught.folder / "cache"), *common, *EXACT]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*words, "--shard-sentences", "8"], check=True, env=environment)
+    done = subprocess.run(
+        [*words, "--shard-sentences", "8"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_two_processes_under_torchrun_fill_it_and_two_ranks_train_from_it(taught):
+    cache_in_two_processes(taught)
     cache(taught, *EXACT, "--shard-sentences", "8", name="alone")
     for file in (taught.folder / "alone").iterdir():
         assert file.read_bytes() == (taught.folder / "cache" / file.name).read_bytes()
@@ -210,3 +225,32 @@ def test_two_processes_under_torchrun_fill_it_and_two_ranks_train_from_it(taught
     )  # fmt: skip
     for one, two in zip(taught.metrics("one"), taught.metrics("two"), strict=True):
         assert two["Loss"] == pytest.approx(one["Loss"], rel=1e-4)
+
+
+def every_row(folder):
+    """All words' log p of each token of a cache, the sentences in their order, ``[n, V]``."""
+    files = sorted(folder.glob("shard_*"))
+    keys = [bytes(key) for file in files for key in Shard(file).keys.tolist()]
+    rows = TeacherCache(folder).rows(keys)
+    return torch.zeros(rows.indices.shape).scatter(1, rows.indices, rows.log_probabilities)
+
+
+def test_a_teacher_that_is_divided_between_two_processes_says_what_it_says_whole(taught):
+    said = cache_in_two_processes(taught, "gang.tensor_parallel_size=2")
+    assert said.count("ran the teacher on") == 1
+    assert verify(taught.folder / "cache") == []
+    cache(taught, *EXACT, "--shard-sentences", "8", name="alone")
+    # The plan, with the teacher's fingerprint, is the same; the numbers are up to rounding.
+    plans = [(taught.folder / name / "plan.json").read_bytes() for name in ("cache", "alone")]
+    assert plans[0] == plans[1]
+    divided, alone = (every_row(taught.folder / name) for name in ("cache", "alone"))
+    torch.testing.assert_close(divided, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_teacher_cannot_be_divided_among_more_processes_than_there_are(taught):
+    error = cache(taught, settings=("gang.tensor_parallel_size=2",), expect=2)
+    assert error.splitlines()[-1] == (
+        "sekd cache-teacher: gang.tensor_parallel_size: is 2, and this command runs as "
+        "1 process(es); start 2 or a multiple of it with torchrun --nproc-per-node 2"
+    )
+    assert not (taught.folder / "cache").exists()

@@ -1,7 +1,6 @@
 """Faults are done to real runs here: ``make faults``, not ``make test``, collects these files.
 
-Each writes down what it measured; the figures stand at the end of the output. What can befall the
-teacher cache belongs beside these, in a file of its own: fault_teacher_cache.py.
+Each writes down what it measured; the figures stand at the end of the output.
 """
 
 from __future__ import annotations

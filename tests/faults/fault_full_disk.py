@@ -5,11 +5,11 @@ The disk is a tmpfs of two megabytes.
 
 import json
 import math
-import shutil
 import time
 from dataclasses import replace
 
 import pytest
+from full_disk import FULL, fill
 from interruptions import same_bits, steps, weights
 
 from sekd_plugin.cli import main
@@ -25,7 +25,6 @@ SETTINGS = (
     "common.metric_recorders.tensorboard.enabled=false",
 )
 SAVING = (*SETTINGS, "regime.checkpoint_every_n_steps=4")
-FULL = "No space left on device"
 
 
 def on(workshop, disk):
@@ -157,16 +156,3 @@ def fault_no_room_for_a_report(small_disk, figure):
     write_new_file(report, "x" * 100_000)
     assert report.stat().st_size == 100_000
     figure("a report of 100 kB: not there at all, or whole")
-
-
-def fill(file, leave=0):
-    """Write until the disk is full, then give back ``leave`` bytes."""
-    with file.open("wb", buffering=0) as out:
-        try:
-            while True:
-                out.write(bytes(4096))
-        except OSError:
-            pass
-        size = file.stat().st_size
-        out.truncate(max(0, size - leave))
-    assert shutil.disk_usage(file.parent).free <= leave + 4096

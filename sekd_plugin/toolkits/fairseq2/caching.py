@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 from fairseq2.data.tokenizers import Tokenizer
+from fairseq2.gang import Gangs
 from fairseq2.models.clm import CausalLM
 from fairseq2.runtime.dependency import DependencyResolver
 
@@ -17,9 +18,9 @@ from sekd_plugin.checksum import sha256_of_files
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError, DataError
 from sekd_plugin.kernels.fused import ChunkBytes, row_chunks
-from sekd_plugin.progress import Progress
+from sekd_plugin.progress import Progress, SilentProgress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
-from sekd_plugin.teachers.cache.filling import finish, is_finished, missing_shards, take_shards
+from sekd_plugin.teachers.cache.filling import finish, is_finished, missing_shards
 from sekd_plugin.teachers.cache.packing import bytes_per_token
 from sekd_plugin.teachers.cache.plan import CachePlan, begin, data_fingerprint, shard_file
 from sekd_plugin.teachers.cache.shards import BYTES_PER_SENTENCE, write_shard
@@ -31,6 +32,7 @@ from sekd_plugin.toolkits.fairseq2.preflight import stated_sizes
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput
+from sekd_plugin.toolkits.fairseq2.teacher_gangs import shards_for, teacher_gangs
 from sekd_plugin.toolkits.fairseq2.teacher_model import fingerprint, load_teacher
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, output_size, padding_index
@@ -57,6 +59,9 @@ class Made:
     finished: bool
     """Whether the cache is whole; other processes may be at work on the rest."""
 
+    leads: bool
+    """Whether this process is the one of its group that speaks for the group."""
+
     num_sentences: int
     """Sentences that this process ran the teacher on."""
 
@@ -77,6 +82,9 @@ def fill_cache(
     progress: Progress,
 ) -> Made:
     """Run the teacher over training and validation data; several processes may do so at once.
+
+    With ``gang.tensor_parallel_size`` t, each group of t processes holds one teacher together and
+    makes files of its own.
 
     Args:
         folder: the cache, new or begun.
@@ -99,8 +107,11 @@ def fill_cache(
         device,
         cast("Mapping[str, object] | None", config.tokenizer.config_overrides),
     )
+    gangs = teacher_gangs(config.gang, device)
+    if gangs.tp.rank != 0:
+        progress = SilentProgress()
     progress.say("loading the teacher")
-    teacher = load_teacher(config.teacher, resolver, device)
+    teacher = load_teacher(config.teacher, resolver, gangs)
     check_vocabulary("teacher", teacher, tokenizer)
     corpus = _sentences(config, tokenizer, teacher)
     keys = keys_of_corpus(corpus)
@@ -114,7 +125,7 @@ def fill_cache(
         folder,
         CachePlan(
             teacher=str(config.teacher.path or config.teacher.name),
-            teacher_fingerprint=fingerprint(teacher),
+            teacher_fingerprint=fingerprint(teacher, gangs.tp),
             tokenizer=str(config.tokenizer.path),
             tokenizer_fingerprint=sha256_of_files(config.tokenizer.path),
             template=config.dataset.template,
@@ -134,17 +145,21 @@ def fill_cache(
         f"{plan.num_sentences:,} sentences, {plan.num_tokens:,} tokens; the cache takes at most "
         f"{(a_token * plan.num_tokens + BYTES_PER_SENTENCE * plan.num_sentences) / 2**20:,.1f} MiB"
     )
-    filler = _Filler(teacher, tokenizer, corpus, plan, config.dataset.batch_tokens, device)
+    filler = _Filler(teacher, tokenizer, corpus, plan, config.dataset.batch_tokens, gangs)
     begun = time.monotonic()
     num_sentences = num_tokens = 0
-    if not is_finished(folder):
-        waiting = missing_shards(folder, plan)
-        total = sum(len(plan.sentences_of(shard)) for shard in waiting)
-        for sentence in progress.track(filler.fill(folder, keys), "cache-teacher", total):
-            num_sentences += 1
-            num_tokens += len(corpus.targets[sentence])
+    waiting = [] if is_finished(folder) else missing_shards(folder, plan)
+    total = sum(len(plan.sentences_of(shard)) for shard in waiting)
+    for sentence in progress.track(filler.fill(folder, keys), "cache-teacher", total):
+        num_sentences += 1
+        num_tokens += len(corpus.targets[sentence])
+    if gangs.tp.rank == 0:
+        finish(folder, plan)
+    gangs.tp.barrier()
+    gangs.close()
     return Made(
-        finished=finish(folder, plan),
+        finished=is_finished(folder),
+        leads=gangs.tp.rank == 0,
         num_sentences=num_sentences,
         num_tokens=num_tokens,
         seconds=time.monotonic() - begun,
@@ -188,7 +203,7 @@ class _Filler:
         corpus: EncodedCorpus,
         plan: CachePlan,
         batch_tokens: int,
-        device: torch.device,
+        gangs: Gangs,
     ) -> None:
         self._teacher = teacher
         self._pad_index = padding_index(tokenizer)
@@ -196,11 +211,11 @@ class _Filler:
         self._lengths = corpus.lengths()
         self._plan = plan
         self._batch_tokens = batch_tokens
-        self._device = device
+        self._gangs = gangs
 
     def fill(self, folder: Path, keys: Sequence[bytes]) -> Iterator[int]:
         """Make the files that nobody makes; the number of each sentence that the teacher read."""
-        for shard in take_shards(folder, self._plan):
+        for shard in shards_for(self._gangs.tp, folder, self._plan):
             numbers = self._plan.sentences_of(shard)
             rows: dict[int, ListedRows] = {}
             steps = plan_epoch(
@@ -213,18 +228,19 @@ class _Filler:
                 batch = [numbers[place] for place in places]
                 rows.update(zip(batch, self._run(batch), strict=True))
                 yield from batch
-            write_shard(
-                shard_file(folder, shard),
-                [keys[number] for number in numbers],
-                [rows[number] for number in numbers],
-                self._plan,
-            )
+            if self._gangs.tp.rank == 0:
+                write_shard(
+                    shard_file(folder, shard),
+                    [keys[number] for number in numbers],
+                    [rows[number] for number in numbers],
+                    self._plan,
+                )
 
     @torch.no_grad()
     def _run(self, sentences: Sequence[int]) -> list[ListedRows]:
         """The target tokens of each of these sentences."""
         batch = collate(self._corpus, sentences, self._pad_index)
-        batch.to(self._device)
+        batch.to(self._gangs.device)
         inputs, targets = batch.as_auto_regressive()
         seqs, layout = inputs.as_input()
         rows = TargetRows.of(targets.seqs, targets.target_mask)

@@ -47,6 +47,7 @@ from sekd_plugin.toolkits.fairseq2.model_config import model_config
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection, TrainingConfig
+from sekd_plugin.toolkits.fairseq2.teacher_gangs import check_processes
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_sizes
 
@@ -140,6 +141,7 @@ def check_for_caching(config: TrainingConfig, resolver: DependencyResolver) -> N
     _check_corpus(config.dataset)
     if config.tokenizer.path is None or config.tokenizer.family is None:
         raise ConfigError("tokenizer.path", "path and family of the vocabulary are both needed")
+    check_processes(config.gang)
     _check_vocabulary_path(config.tokenizer.path)
     _check_model("teacher", config.teacher, resolver)
 
