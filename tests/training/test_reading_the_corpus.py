@@ -298,3 +298,18 @@ def test_a_validation_pair_longer_than_the_model_takes_is_named_before_training(
 def test_when_no_pair_is_left_training_says_why(workshop):
     error = workshop.train("run", "dataset.max_target_tokens=1", expect=2)
     assert "no sentence pair is left of 120 (120 target longer than 1 tokens)" in error
+
+
+def test_a_recipe_spoils_its_training_file_and_says_where_a_share_is_wrong(workshop, shared_folder):
+    def train(run, noise, expect=0):
+        file = {"path": str(shared_folder / "train.jsonl"), "noise": noise}
+        return workshop.train(run, f"dataset.train={json.dumps([file])}", expect=expect)
+
+    train("clean", None)
+    train("none", {"misaligned": 0.0})
+    train("noisy", {"misaligned": 0.5})
+    losses = {run: workshop.metrics(run)[-1]["Loss"] for run in ("clean", "none", "noisy")}
+    assert losses["none"] == losses["clean"] != losses["noisy"]
+    error = train("wrong", {"misaligned": 1.5}, expect=2)
+    assert error.startswith("sekd train: dataset.train.0.noise.misaligned: 1.5 is out of range")
+    assert "did you mean" in train("unknown", {"misalignd": 0.5}, expect=2)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sekd_plugin.checks import between
 from sekd_plugin.corpus import PromptTemplate, SentencePair, read_pairs
+from sekd_plugin.corpus.noise import Noise, add_noise, check_noise
 from sekd_plugin.errors import ConfigError, DataError
 from sekd_plugin.toolkits.fairseq2.prompts import encode_prompt, encode_target
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection
@@ -103,18 +104,20 @@ def encode_corpus(
     Raises:
         DataError: a file or line that cannot be read, a pair that is too long and not dropped,
             or no pair is left.
-        ConfigError: a weight that cannot be used.
+        ConfigError: a weight or a noise that cannot be used.
     """
     corpus = EncodedCorpus()
     seen = 0
     for number, section in enumerate(files):
-        check_weight(f"{key}.{number}", section)
+        check_file(f"{key}.{number}", section)
         pairs = read_pairs(
             section.path,
             target_path=section.target_path,
             source_field=section.source_field,
             target_field=section.target_field,
         )
+        if section.noise is not None:
+            pairs = iter(add_noise(pairs, section.noise))
         for pair in pairs:
             seen += 1
             prompt = encode_prompt(tokenizer, template, pair.source)
@@ -142,20 +145,30 @@ def encode_corpus(
     return corpus
 
 
-def check_weight(key: str, section: CorpusFileSection) -> None:
-    """Check how often an epoch shall see a file's sentences.
+def check_file(key: str, section: CorpusFileSection) -> None:
+    """Check how often an epoch shall see a file's sentences, and how many are to be spoilt.
 
     Args:
         key: where the file stands in the recipe, for errors.
         section: the file.
 
     Raises:
-        ConfigError: it is not above 0, or above :data:`MOST_WEIGHT`.
+        ConfigError: a weight that is not above 0, or above :data:`MOST_WEIGHT`; a share that is
+            not between 0 and 1.
     """
     try:
         between("weight", section.weight, 0.0, MOST_WEIGHT, open_low=True)
+        if section.noise is not None:
+            _check_noise(section.noise)
     except ConfigError as error:
         raise error.within(key) from None
+
+
+def _check_noise(noise: Noise) -> None:
+    try:
+        check_noise(noise)
+    except ConfigError as error:
+        raise error.within("noise") from None
 
 
 def _too_long(tokens: int, model_tokens: Mapping[str, int]) -> str | None:

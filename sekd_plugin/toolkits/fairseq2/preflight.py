@@ -41,7 +41,7 @@ from sekd_plugin.checks import at_least
 from sekd_plugin.corpus import PromptTemplate, read_pairs
 from sekd_plugin.errors import ConfigError, DataError, did_you_mean
 from sekd_plugin.toolkits.fairseq2.cached_teacher import check_cache_fits, open_cache
-from sekd_plugin.toolkits.fairseq2.dataset import check_weight
+from sekd_plugin.toolkits.fairseq2.dataset import check_file
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.model_config import model_config
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
@@ -232,7 +232,7 @@ def _check_corpus(corpus: CorpusSection) -> None:
     for split, files in (("train", corpus.train), ("valid", corpus.valid)):
         for number, file in enumerate(files):
             key = f"dataset.{split}.{number}"
-            check_weight(key, file)
+            check_file(key, file)
             pairs = read_pairs(
                 file.path,
                 target_path=file.target_path,

@@ -18,6 +18,8 @@ from fairseq2.recipe.config import (
     TrainerSection,
 )
 
+from sekd_plugin.corpus.noise import Noise
+
 
 @dataclass(kw_only=True)
 class CorpusFileSection:
@@ -37,6 +39,9 @@ class CorpusFileSection:
 
     weight: float = 1.0
     """How often a sentence is seen in an epoch: 2 is twice; 0.5 is a random half, drawn anew."""
+
+    noise: Noise | None = None
+    """Pairs to spoil, for study; None spoils none."""
 
 
 @dataclass(kw_only=True)
