@@ -175,3 +175,16 @@ def fault_a_student_that_diverges_is_not_skipped(taught, figure):
     assert "line " in last
     assert not (taught.folder / "run/skipped").exists()
     figure(f"{last.removeprefix('sekd train: ')[:60]}…")
+
+
+def fault_two_tensor_parallel_ranks_leave_it_out_alike(poisoned, figure):
+    workshop, settings, _ = poisoned
+    finish(workshop.start("two", *settings, WHOLE, "gang.tensor_parallel_size=2", processes=2))
+    workshop.train("one", *settings, WHOLE)
+    assert listed(workshop, "two") == listed(workshop, "one")
+    assert counted(workshop, "two") == counted(workshop, "one") == list(range(1, STEPS + 1))
+    for ours, theirs in zip(workshop.metrics("two"), workshop.metrics("one"), strict=True):
+        for name in COMPARED:
+            if name in theirs:
+                assert ours[name] == pytest.approx(theirs[name], rel=5e-4), name
+    figure(f"{STEPS} steps; the sentence listed once for both, as one process does")

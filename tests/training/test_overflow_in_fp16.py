@@ -3,6 +3,7 @@
 import functools
 import re
 
+import pytest
 from fairseq2.optim import fp16_loss_scaler
 from interruptions import steps
 
@@ -16,10 +17,14 @@ SETTINGS = (
 )
 
 
-def test_a_step_that_overflows_is_counted_and_its_sentences_named(taught, monkeypatch):
-    # The real scaler; fairseq2 makes it for a GPU, and on a CPU it would do nothing.
+@pytest.fixture
+def scaling(monkeypatch):
+    """The real scaler; fairseq2 makes it for a GPU, and on a CPU it would do nothing."""
     scaler = functools.partial(fp16_loss_scaler._InternalGradScaler, device="cpu")
     monkeypatch.setattr(fp16_loss_scaler, "_InternalGradScaler", scaler)
+
+
+def test_a_step_that_overflows_is_counted_and_its_sentences_named(taught, scaling):
     settings = (taught.teacher("teacher", 8), *SETTINGS)
     settings += ("trainer.fp16_loss_scale=[1.0e+9, 1.0e-4]",)
 
@@ -40,7 +45,14 @@ def test_a_step_that_overflows_is_counted_and_its_sentences_named(taught, monkey
     assert taught.metrics("run")[-1]["Total Number of Overflows"] == len(given_up)
 
 
-def test_where_nothing_overflows_nothing_is_reported(taught):
-    said = taught.train("run", taught.teacher("teacher", 8), *SETTINGS)
-    assert "overflowed" not in said
-    assert "Total Number of Overflows" not in taught.metrics("run")[-1]
+def test_an_overflow_at_the_least_scale_stops_and_names_the_sentences(taught, scaling):
+    settings = (taught.teacher("teacher", 8), *SETTINGS)
+    settings += ("trainer.fp16_loss_scale=[1.0e+9, 4.0e+8]",)
+
+    last = taught.train("run", *settings, expect=3).splitlines()[-1]
+
+    assert last.startswith(
+        "sekd train: step 1: the gradients overflow in fp16 even at the least scale that "
+        "trainer.fp16_loss_scale allows, on "
+    )
+    assert re.search(r"/train\.jsonl, line [\d, ]+$", last)

@@ -210,6 +210,11 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
         add_criterion_metrics(metric_bag)
         metric_bag.add("criterion", CriterionState(self._criterion, self._counts))
 
+    @property
+    def sentences(self) -> str:
+        """Files and lines of the step's sentences on this rank, in words."""
+        return self._overflows.where()
+
     @override
     def set_step_nr(self, step_nr: int) -> None:
         """Close the step before ``step_nr``; a repeated step (fp16 overflow) starts afresh."""
