@@ -10,6 +10,7 @@ from measured_step import SHAPE, made
 from ranks_as_threads import on_threads
 
 from sekd_plugin import SelfEvolutionKD
+from sekd_plugin.divergences import ForwardKL
 from sekd_plugin.teachers import SparseTeacher
 from sekd_plugin.toolkits.fairseq2.faults import sound_sentences
 from sekd_plugin.toolkits.fairseq2.faults.sound_sentences import SoundSentences, TeacherFaults
@@ -165,6 +166,21 @@ def test_a_student_that_is_not_finite_stops_training_all_the_same(models):
         "step 0: the student's logits are not finite on 6 of 24 target tokens, in corpus.jsonl, "
         "line 13 (the model is broken: that cannot be skipped)"
     )
+
+
+class Endless(ForwardKL):
+    """Infinite whatever the teacher says."""
+
+    def forward(self, log_target, log_student):
+        return super().forward(log_target, log_student) * 1e30 * 1e30
+
+
+def test_a_loss_that_is_infinite_without_the_teachers_doing_stops_training(models):
+    student, teacher = models
+    with pytest.raises(
+        NonFiniteStepError, match=r"is infinite on 24 of 24 .*, line 11, 12, 13, 14"
+    ):
+        learnt(student, LiveTeacher(teacher), batch(), skips=True, divergence=Endless())
 
 
 def test_the_sentence_is_named_also_when_others_were_left_out_before(models):
