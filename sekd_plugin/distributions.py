@@ -28,6 +28,18 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(rows, dim=-1)
 
 
+def undefined_rows(logits: Tensor) -> Tensor:
+    """Which rows of logits are no distribution: they hold NaN or +inf, or nothing but −inf.
+
+    Args:
+        logits: ``[..., V]``, any floating dtype.
+
+    Returns:
+        ``[...]`` bool.
+    """
+    return ~torch.isfinite(logits.detach().amax(dim=-1))
+
+
 def log_self_target(log_teacher: Tensor, targets: Tensor, teacher_weight: float) -> Tensor:
     """The target that teacher and gold form together: log ỹ, ỹ = (1 − λ)·y + λ·p.
 

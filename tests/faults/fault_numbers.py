@@ -1,12 +1,9 @@
 """Numbers that are none: from the teacher, from a student that diverges, from fp16."""
 
-import json
-
 import pytest
-import sentencepiece
 import torch
-import yaml
 from interruptions import steps
+from poisoned_teacher import LINE, poisoned_teacher, with_one_marked_sentence
 
 KD = "criterion.name=self_evolution_kd"
 SAVING = (
@@ -29,36 +26,8 @@ def saved(workshop, run):
     return sorted(found)
 
 
-def with_one_marked_sentence(workshop):
-    """A corpus with one sentence that has a character of its own; the piece, file and line."""
-    recipe = yaml.safe_load(workshop.recipe.read_text())
-    with open(recipe["dataset"]["train"][0]["path"], encoding="utf-8") as lines:
-        pairs = [json.loads(line) for line in lines]
-    number = 77
-    pairs[number - 1]["src"] += " §"
-    file = workshop.folder / "marked.jsonl"
-    file.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
-    model = sentencepiece.SentencePieceProcessor(model_file=recipe["tokenizer"]["path"])
-    pieces = {frozenset(model.encode(f"to German: {pair['src']}\n")) for pair in pairs}
-    marked = set(model.encode(f"to German: {pairs[number - 1]['src']}\n"))
-    others = set().union(*(p for p in pieces if p != frozenset(marked)))
-    return min(marked - others), file, number
-
-
-def poisoned_teacher(workshop, piece):
-    poisoned = workshop.folder / "poisoned"
-    source = workshop.checkpoint("teacher", 8)
-    for file in source.rglob("*.pt"):
-        copy = poisoned / file.relative_to(source)
-        copy.parent.mkdir(parents=True)
-        state = torch.load(file, weights_only=True)
-        state["decoder_frontend.embed.weight"][piece] = float("nan")
-        torch.save(state, copy)
-    return workshop.teacher("teacher", 8).replace(str(source), str(poisoned))
-
-
 def fault_the_teacher_gives_nan_on_one_sentence(taught, figure):
-    piece, file, line = with_one_marked_sentence(taught)
+    piece, file = with_one_marked_sentence(taught)
     settings = (poisoned_teacher(taught, piece), KD, *SAVING)
     settings += (f"dataset.train=[{{path: {file}}}]",)
 
@@ -67,13 +36,13 @@ def fault_the_teacher_gives_nan_on_one_sentence(taught, figure):
     last = said.strip().splitlines()[-1]
     step = int(last.removeprefix("sekd train: step ").partition(":")[0])
     assert "the teacher's logits are not finite on " in last
-    assert last.endswith(f"in {file}, line {line}"), last
+    assert last.endswith(f"in {file}, line {LINE}"), last
     reported = steps(taught, "run") if step > 1 else []
     assert reported == list(range(1, step))
     stand = saved(taught, "run") if step > 1 else []
     assert all(number < step for number in stand)
     figure(
-        f"stopped at step {step}, naming line {line} of 120 alone; {len(stand)} sound checkpoints"
+        f"stopped at step {step}, naming line {LINE} of 120 alone; {len(stand)} sound checkpoints"
     )
 
 

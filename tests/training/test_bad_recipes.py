@@ -60,6 +60,9 @@ MISTAKES = [
     ("teacher={path: /nowhere, family: llama}", "teacher", "remove it"),
     ("modle.family=llama", "modle", "'model'?"),
     ("dataset.train=[{path: x, weight: .inf}]", "dataset.train.0.weight", "weight <= 1000"),
+    ("faults.non_finite=skp", "faults.non_finite", "'stop' or 'skip'"),
+    ("faults.max_skipped=-1", "faults.max_skipped", "0 or more"),
+    ("faults.max_skiped=9", "faults.max_skiped", "'max_skipped'?"),
     ("common.no_sweep_dir=false", "common.no_sweep_dir", "cannot resume it"),
     ("model.config_overrides.tied_embeddings=true", "shard_embed_dim", "must be false"),
 ]

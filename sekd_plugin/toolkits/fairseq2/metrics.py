@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -22,6 +23,7 @@ from sekd_plugin.base_criterion import Criterion
 from sekd_plugin.errors import SekdError
 from sekd_plugin.output import CriterionOutput
 from sekd_plugin.thresholds import FixedThreshold, Threshold
+from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
 
 PERCENTILES = (50, 90, 99)
 
@@ -38,6 +40,9 @@ DESCRIPTORS = (
     MetricDescriptor("loss_hard", "Loss of Hard Tokens", 99, format_as_float),
     MetricDescriptor("loss_easy", "Loss of Easy Tokens", 100, format_as_float),
     MetricDescriptor("agreement", "Teacher Agreement", 101, format_as_float, higher_better=True),
+    MetricDescriptor("num_skipped", "Number of Skipped Sentences", 802, format_as_int),
+    MetricDescriptor("total_num_skipped", "Total Number of Skipped Sentences", 860, format_as_int),
+    MetricDescriptor("total_num_overflows", "Total Number of Overflows", 861, format_as_int),
     MetricDescriptor("elements_per_second", "Tokens per Second", 810, format_as_int),
 )
 
@@ -196,16 +201,25 @@ class Histogram(Metric[Tensor]):
 
 
 class CriterionState(Metric[None]):
-    """Carries the criterion's state in the checkpoint: fairseq2 saves metrics, not units.
+    """Carries the criterion's state and the run's counts of faults in the checkpoint.
+
+    fairseq2 saves metrics, not units.
 
     It has nothing to report and never resets. A rolled-back fp16 step replaces metrics by
     copies; a copy of this one carries the same criterion. When metrics are gathered over ranks to
     be reported, it has nothing to send.
     """
 
-    def __init__(self, criterion: Criterion, *, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        criterion: Criterion,
+        counts: FaultCounts | None = None,
+        *,
+        device: torch.device | None = None,
+    ) -> None:
         super().__init__(device=device)
         self._criterion = criterion
+        self._counts = counts or FaultCounts()
         self._is_gathered = False
 
     @override
@@ -236,6 +250,7 @@ class CriterionState(Metric[None]):
             return {"numbers": torch.zeros((), device=self.device)}
         state = self._criterion.get_extra_state()
         observed = state.pop("observed")
+        state["faults"] = dataclasses.asdict(self._counts)
         return {
             "numbers": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8),
             "observed": observed.cpu(),
@@ -245,10 +260,13 @@ class CriterionState(Metric[None]):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         state = json.loads(bytes(state_dict["numbers"].tolist()))
         state["observed"] = state_dict["observed"]
+        # Checkpoints of earlier versions counted no faults.
+        for name, count in state.pop("faults", {}).items():
+            setattr(self._counts, name, count)
         self._criterion.set_extra_state(state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CriterionState:
-        return CriterionState(self._criterion, device=self.device)
+        return CriterionState(self._criterion, self._counts, device=self.device)
 
 
 _MEANS = (

@@ -15,6 +15,9 @@ from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 _BEFORE_THE_RECORD = {"logs", "cache"}
 """What fairseq2 makes before it writes the configuration; another process may be that far."""
 
+_MAY_CHANGE = "faults."
+"""What does not change what is trained: a run that a fault has stopped can go on past it."""
+
 _START = {Path("config.yaml"), Path("checkpoints/model.yaml")}
 """What it writes before the first step."""
 
@@ -35,7 +38,7 @@ def check_output_folder(folder: Path, config: TrainingConfig) -> None:
     theirs = _flat(read_yaml(record))
     ours = _flat(StandardValueConverter().unstructure(config))
     for key in sorted({*theirs, *ours}):
-        if theirs.get(key) != ours.get(key):
+        if theirs.get(key) != ours.get(key) and not key.startswith(_MAY_CHANGE):
             raise SekdError(
                 f"{folder} holds a run of another configuration: {key} is "
                 f"{theirs.get(key, 'not set')!r} there and {ours.get(key, 'not set')!r} here; "

@@ -111,6 +111,7 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
         at_least("translation.max_sentences", config.translation.max_sentences, 1)
     at_least("translation.max_target_tokens", config.translation.max_target_tokens, 1)
     at_least("translation.beam_size", config.translation.beam_size, 1)
+    at_least("faults.max_skipped", config.faults.max_skipped, 0)
     if config.regime.score_metric == "bleu" and not config.translation.bleu:
         raise ConfigError("regime.score_metric", "bleu needs translation.bleu: true")
     if config.tokenizer.path is not None:

@@ -34,6 +34,8 @@ from sekd_plugin.toolkits.fairseq2.cached_teacher import (
 from sekd_plugin.toolkits.fairseq2.cli_errors import register_cli_errors
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
 from sekd_plugin.toolkits.fairseq2.export import mend_exports
+from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
+from sekd_plugin.toolkits.fairseq2.faults.skipped_list import SkippedList
 from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
 from sekd_plugin.toolkits.fairseq2.misfit import misfit
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
@@ -93,7 +95,10 @@ class TrainingRecipe(Recipe):
 
         share_steps_over(criterion, context.gangs)
         mend_gradient_norm(context.get_data_parallel_model(), context.gangs)
-        distillation = Distillation(context.get_data_parallel_model(), teacher, criterion)
+        skips = config.faults.non_finite == "skip"
+        distillation = Distillation(
+            context.get_data_parallel_model(), teacher, criterion, skips=skips
+        )
         train = self._encode(config, "train", tokenizer, template, longest)
         reader = CorpusReader(
             train,
@@ -111,8 +116,12 @@ class TrainingRecipe(Recipe):
             if valid is not None:
                 check_covers(cache, valid, "dataset.valid")
         units, readers = self._validation(context, config, distillation, tokenizer, valid)
+        counts, skipped = FaultCounts(), None
+        if skips:
+            most = config.faults.max_skipped
+            skipped = SkippedList(context.output_dir, context.gangs, most, counts)
         trainer = context.create_trainer(
-            DistillationTrainUnit(distillation), reader, units, readers
+            DistillationTrainUnit(distillation, counts, skipped), reader, units, readers
         )
         if context.gangs.root.rank == 0:
             trainer.register_hg_export_hook(mend_exports(context.output_dir, student, tokenizer))

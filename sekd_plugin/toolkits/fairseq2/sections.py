@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fairseq2.recipe.config import (
     CommonSection,
@@ -112,6 +113,18 @@ class TeacherCacheSection:
 
 
 @dataclass(kw_only=True)
+class FaultsSection:
+    """What is done where a number is not finite."""
+
+    non_finite: Literal["stop", "skip"] = "stop"
+    """``stop`` ends training. ``skip`` trains without the sentences on which the teacher's output
+    is not finite, and lists them in ``OUT/skipped``; a student that is not finite still ends it."""
+
+    max_skipped: int = 100
+    """How many sentences a run may skip, over all processes; one that comes again counts again."""
+
+
+@dataclass(kw_only=True)
 class TrainingConfig:
     """A whole recipe."""
 
@@ -141,6 +154,9 @@ class TrainingConfig:
 
     translation: TranslationSection = field(default_factory=TranslationSection)
     """BLEU during validation."""
+
+    faults: FaultsSection = field(default_factory=FaultsSection)
+    """Numbers that are not finite."""
 
     gang: GangSection = field(default_factory=GangSection)
     """How processes share the work."""

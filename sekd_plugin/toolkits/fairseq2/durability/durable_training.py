@@ -13,6 +13,7 @@ from fairseq2.gang import GangError, Gangs
 from fairseq2.io import TensorFileDumper, TensorFileLoader
 from fairseq2.metrics.recorders import NOOP_METRIC_RECORDER, MetricRecorder
 from fairseq2.recipe.base import RecipeContext
+from fairseq2.recipe.error import MinimumLossScaleReachedError
 from fairseq2.runtime.dependency import DependencyContainer, DependencyResolver
 from fairseq2.task import Task, TaskStopException
 from fairseq2.trainer import Trainer
@@ -36,7 +37,9 @@ from sekd_plugin.toolkits.fairseq2.durability.stopping import (
     StopSignals,
     make_stoppable,
 )
+from sekd_plugin.toolkits.fairseq2.metrics import NonFiniteStepError
 from sekd_plugin.toolkits.fairseq2.recipe import TrainingRecipe
+from sekd_plugin.toolkits.fairseq2.units import DistillationTrainUnit
 
 _ERRORS_OF_A_DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM,
@@ -110,12 +113,16 @@ class DurableTask(Task):
             OutputError: the disk is full, or something else cannot be written.
             DamagedCheckpointError: the checkpoint to resume from is not what was written.
             LostProcessError: another rank has ended.
+            NonFiniteStepError: a number is not finite, or fp16 overflows at every scale.
         """
         try:
             self._trainer.run()
         except TaskStopException:
             self._signals.stopped_after = self._trainer.step_nr
             raise
+        except MinimumLossScaleReachedError as error:
+            self._has_failed = True
+            raise NonFiniteStepError(self._overflowing(error.step_nr)) from None
         except (CheckpointError, CheckpointNotFoundError) as error:
             self._has_failed = True
             step = self._folder / "checkpoints" / f"step_{error.step_nr}"
@@ -133,6 +140,14 @@ class DurableTask(Task):
         except BaseException:
             self._has_failed = True
             raise
+
+    def _overflowing(self, step_nr: int) -> str:
+        unit = self._trainer.unit
+        where = unit.sentences if isinstance(unit, DistillationTrainUnit) else "its batches"
+        return (
+            f"step {step_nr}: the gradients overflow in fp16 even at the least scale that "
+            f"trainer.fp16_loss_scale allows, on {where}"
+        )
 
     def _not_written(self, error: OSError) -> str:
         place = error.filename or self._folder

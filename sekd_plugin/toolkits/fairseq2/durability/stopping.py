@@ -6,10 +6,10 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 from fairseq2.gang import GangError, all_sum, raise_operational_gang_error
-from fairseq2.trainer import Trainer, _TrainerState
+from fairseq2.trainer import Trainer, TrainUnit, _TrainerState
 from fairseq2.validator import NOOP_VALIDATOR
 from typing_extensions import override
 
@@ -27,6 +27,11 @@ class StoppableTrainer(Trainer):  # type: ignore[misc]  # final, but made by fai
     """
 
     _is_asked_to_stop = False
+
+    @property
+    def unit(self) -> TrainUnit[Any]:
+        """What is trained."""
+        return self._unit
 
     @override
     def request_stop(self) -> None:

@@ -1,0 +1,1 @@
+"""Numbers that are not finite: which sentences are left out for them, and how that is kept."""
