@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from fairseq2.gang import create_fake_gangs
 from fairseq2.model_checkpoint import CorruptModelCheckpointError
-from fairseq2.models.clm import CausalLM
 from fairseq2.recipe.config import ReferenceModelSection
 from fairseq2.runtime.dependency import DependencyResolver
 from torch import Tensor
+from torch.nn import Module
 
-from sekd_plugin.errors import ConfigError
 from sekd_plugin.toolkits.fairseq2.misfit import misfit
 from sekd_plugin.toolkits.fairseq2.model_config import model_card, model_config
 
@@ -23,26 +22,22 @@ _SAMPLES = 4096
 
 def load_teacher(
     section: ReferenceModelSection, resolver: DependencyResolver, device: torch.device
-) -> CausalLM:
+) -> Module:
     """The frozen teacher that a recipe's section ``teacher`` names.
 
     Raises:
-        ConfigError: it is not known, cannot be read, or is of another kind or shape.
+        ConfigError: it is not known, cannot be read, or is of another shape.
     """
     try:
         model = _load(section, resolver, device)
     except (CorruptModelCheckpointError, FileNotFoundError) as error:
         raise misfit("teacher", error) from None
-    if not isinstance(model, CausalLM):
-        raise ConfigError(
-            "teacher.family", f"gives a {type(model).__name__}, which is not a CausalLM"
-        )
     model.requires_grad_(False)
     return model.eval()
 
 
 @torch.no_grad()
-def fingerprint(model: torch.nn.Module) -> str:
+def fingerprint(model: Module) -> str:
     """SHA-256 of a model's parameters: names, shapes, dtypes, and a sample of each one's numbers.
 
     Training changes nearly every number of a model, so a sample tells two apart.
@@ -61,7 +56,7 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 def _load(
     section: ReferenceModelSection, resolver: DependencyResolver, device: torch.device
-) -> torch.nn.Module:
+) -> Module:
     family, config = model_config("teacher", section, resolver)
     gangs = create_fake_gangs(device)
     options: dict[str, Any] = {"load_rank0_only": False, "mmap": section.mmap}

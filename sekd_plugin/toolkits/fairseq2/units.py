@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from fairseq2.datasets import SequenceBatch
 from fairseq2.evaluator import EvalUnit
 from fairseq2.gang import Gangs
 from fairseq2.metrics import MetricBag
@@ -21,6 +20,7 @@ from sekd_plugin.base_criterion import Criterion
 from sekd_plugin.new_file import replace_file
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.rows import TargetRows
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch, BatchForm
 from sekd_plugin.toolkits.fairseq2.metrics import (
     CriterionState,
     Histogram,
@@ -30,37 +30,46 @@ from sekd_plugin.toolkits.fairseq2.metrics import (
     update_criterion_metrics,
 )
 from sekd_plugin.toolkits.fairseq2.projection import in_autocast, output_projection
+from sekd_plugin.toolkits.fairseq2.prompted_batches import PROMPTED_BATCHES
 from sekd_plugin.toolkits.fairseq2.teacher import Teacher, TeacherArguments
 
 
 class Distillation:
     """The loss of a batch: the student's forward ends in the criterion, the teacher runs before."""
 
-    def __init__(self, student: Module, teacher: Teacher | None, criterion: Criterion) -> None:
+    def __init__(
+        self,
+        student: Module,
+        teacher: Teacher | None,
+        criterion: Criterion,
+        batches: BatchForm = PROMPTED_BATCHES,
+    ) -> None:
         """Bring the three together.
 
         Args:
             student: the model as wrapped for data parallelism.
             teacher: run or read for each batch; None where the criterion needs none.
             criterion: the loss.
+            batches: how student and teacher read a batch.
         """
         self._student = student
         self._teacher = teacher
+        self._batches = batches
         self.criterion = criterion
         self.step_nr = 0
 
-    def __call__(self, batch: SequenceBatch) -> tuple[Tensor, CriterionOutput]:
+    def __call__(self, batch: Batch) -> tuple[Tensor, CriterionOutput]:
         """The loss, a sum over target tokens, and all else that the criterion saw.
 
         Raises:
             NonFiniteStepError: logits or a loss are not finite; it names step, files and lines.
         """
         input_batch, target_batch = batch.as_auto_regressive()
-        seqs, layout = input_batch.as_input()
+        inputs = self._batches.inputs(input_batch)
         rows = TargetRows.of(target_batch.seqs, target_batch.target_mask)
         teacher = None
         if self._teacher is not None:
-            teacher = self._teacher.read(batch, seqs, layout, rows)
+            teacher = self._teacher.read(batch, inputs, rows)
         outputs: list[CriterionOutput] = []
 
         def loss_of_states(states: Tensor, final_proj: Module) -> Tensor:
@@ -90,7 +99,7 @@ class Distillation:
             return output.loss
 
         try:
-            loss = self._student(seqs, layout, loss_of_states=loss_of_states)
+            loss = self._student(*inputs, loss_of_states=loss_of_states)
         except NonFiniteLogitsError as error:
             problem = f"the {error.model}'s logits are not finite on"
             raise self._stopped(problem, error.rows, batch, rows) from None
@@ -103,7 +112,7 @@ class Distillation:
         return loss, output
 
     def _stopped(
-        self, problem: str, places: Sequence[int], batch: SequenceBatch, rows: TargetRows
+        self, problem: str, places: Sequence[int], batch: Batch, rows: TargetRows
     ) -> NonFiniteStepError:
         """The error that names step, files and lines of the target rows ``places``."""
         examples = cast(Sequence[tuple[Path, int]], batch.example)
@@ -118,7 +127,7 @@ class Distillation:
         )
 
 
-class DistillationTrainUnit(TrainUnit[SequenceBatch]):
+class DistillationTrainUnit(TrainUnit[Batch]):
     """Trains on batches, and closes the criterion's step before the next one begins."""
 
     def __init__(self, distillation: Distillation) -> None:
@@ -140,9 +149,7 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
             self._criterion.discard_step()
 
     @override
-    def process_batch(
-        self, batch: SequenceBatch, metric_bag: MetricBag
-    ) -> tuple[Tensor, int | None]:
+    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
         self._criterion.train()
         loss, output = self._distillation(batch)
         update_criterion_metrics(metric_bag, batch, self._criterion, output)
@@ -153,7 +160,7 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
         finish_metric_values(values, self._distillation.step_nr)
 
 
-class DistillationEvalUnit(EvalUnit[SequenceBatch]):
+class DistillationEvalUnit(EvalUnit[Batch]):
     """Measures the same on validation batches, and leaves the criterion's state alone.
 
     The histogram of difficulties is kept as ``difficulty/step_N.json`` in the run's folder.
@@ -175,7 +182,7 @@ class DistillationEvalUnit(EvalUnit[SequenceBatch]):
         self._step_nr = step_nr
 
     @override
-    def process_batch(self, batch: SequenceBatch, metric_bag: MetricBag) -> None:
+    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
         self._criterion.eval()
         _, output = self._distillation(batch)
         update_criterion_metrics(metric_bag, batch, self._criterion, output)
