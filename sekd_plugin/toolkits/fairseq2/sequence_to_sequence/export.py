@@ -115,6 +115,13 @@ class NllbMending:
         tokenizer of ``transformers``. Languages have the same ids there.
         """
         direction = self._direction
+        languages = languages_of(direction.tokenizer)
+        first = min(
+            Direction(tokenizer=direction.tokenizer, source=name, target=name).prefix[-1]
+            for name in languages
+        )
+        special = dict(enumerate(("<s>", "<pad>", "</s>", "<unk>")))
+        added = special | dict(enumerate([*languages, "<mask>"], first))
         words = {
             "bos_token": "<s>",
             "eos_token": "</s>",
@@ -123,7 +130,7 @@ class NllbMending:
             "cls_token": "<s>",
             "pad_token": "<pad>",
             "mask_token": "<mask>",
-            "additional_special_tokens": languages_of(direction.tokenizer),
+            "additional_special_tokens": languages,
         }
         return {
             "generation_config.json": {
@@ -136,6 +143,11 @@ class NllbMending:
             "special_tokens_map.json": words,
             "tokenizer_config.json": {
                 **words,
+                # transformers would give the mask the first language's id.
+                "added_tokens_decoder": {
+                    str(number): {"content": piece, "special": True}
+                    for number, piece in added.items()
+                },
                 "tokenizer_class": "NllbTokenizer",
                 "src_lang": direction.source,
                 "tgt_lang": direction.target,
