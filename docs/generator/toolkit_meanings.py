@@ -6,7 +6,7 @@ _MODEL = {
     "name": "A model that fairseq2 knows by name, instead of `path`.",
     "path": "A checkpoint: a run's `checkpoints/step_N/model`, or a Hugging Face folder or file. "
     "Without `path` and `name` the model starts from random weights.",
-    "family": "The model's family: `llama`, `qwen`, `mistral` or `olmo`.",
+    "family": "The model's family: `llama`, `qwen`, `mistral`, `olmo` or `nllb`.",
     "arch": "An architecture that the family knows by name, as `7b`; it fixes the sizes.",
     "config_overrides": "Sizes that replace those of the architecture, as `model_dim: 96`; the "
     "keys are the family's own, and a wrong one is named with those there are.",

@@ -18,8 +18,8 @@ from sekd_plugin.errors import DataError, SekdError, did_you_mean
 from sekd_plugin.new_file import check_new_file, write_new_file
 from sekd_plugin.progress import StreamProgress
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import run_and_choice
-from sekd_plugin.toolkits.fairseq2.decoding import MAX_LENGTH_RATIO
 from sekd_plugin.toolkits.fairseq2.loading import load_exported, load_translator
+from sekd_plugin.toolkits.fairseq2.search import MAX_LENGTH_RATIO
 from sekd_plugin.toolkits.fairseq2.translator import DecodingOptions, Translator
 
 
@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         required=True,
         metavar="RUN",
         help="a training run's folder, with @step_N, @best or @last if need be; or a folder "
-        "exported for Hugging Face, with --tokenizer and --template",
+        "exported for Hugging Face, with --tokenizer and --template, or the languages",
     )
     parser.add_argument("--input", type=Path, metavar="FILE", help="default: standard input")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
@@ -43,6 +43,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--template", metavar="TEXT", help="the prompt, for an exported model or other than a run's"
     )
+    for side in ("source", "target"):
+        parser.add_argument(
+            f"--{side}-language",
+            metavar="NAME",
+            help=f"the {side}'s language, likewise, for an encoder–decoder model (as deu_Latn)",
+        )
     parser.add_argument("--family", default="llama", help="for an exported model (default: llama)")
     add_decoding_arguments(parser)
 
@@ -123,15 +129,22 @@ def decode_lines(name: Path, data: bytes) -> list[str]:
 
 
 def _translator(args: Namespace) -> Translator:
-    template = None if args.template is None else args.template.replace("\\n", "\n")
+    settings = {
+        key: getattr(args, key).replace("\\n", "\n")
+        for key in ("template", "source_language", "target_language")
+        if getattr(args, key) is not None
+    }
     run, _ = run_and_choice(args.model)
     # A folder with model files in it is an export; any other is, or was meant to be, a run.
     if not any(run.glob("*.safetensors")):
         return load_translator(
-            args.model, tokenizer=args.tokenizer, template=template, device=args.device
+            args.model, tokenizer=args.tokenizer, settings=settings, device=args.device
         )
-    if args.tokenizer is None or template is None:
-        raise SekdError(f"{run} is an exported model; it needs both --tokenizer and --template")
+    if args.tokenizer is None or not settings:
+        raise SekdError(
+            f"{run} is an exported model; it needs both --tokenizer and --template, or "
+            "--source-language and --target-language where it is encoder–decoder"
+        )
     return load_exported(
-        run, family=args.family, tokenizer=args.tokenizer, template=template, device=args.device
+        run, family=args.family, tokenizer=args.tokenizer, settings=settings, device=args.device
     )

@@ -11,6 +11,7 @@ from fairseq2.models.llama.factory import create_llama_model
 from fairseq2.nn import BatchLayout
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_loops import beam_loop, greedy_loop
 
 from sekd_plugin.errors import SekdError
 from sekd_plugin.toolkits.fairseq2.decoding import translate_prompts
@@ -50,34 +51,14 @@ def next_log_probs(model, words, banned):
     return log_probs.tolist()
 
 
-def greedy_loop(model, prompt, room, banned):
-    translation = []
-    while len(translation) < room:
-        log_probs = next_log_probs(model, prompt + translation, banned)
-        word = max(range(WORDS), key=lambda w: log_probs[w])
-        if word == END:
-            break
-        translation.append(word)
-    return translation
+def greedy(model, prompt, room, banned):
+    return greedy_loop(lambda words: next_log_probs(model, prompt + words, banned), room, END)
 
 
-def beam_loop(model, prompt, room, banned, beam_size, penalty):
-    """Looks at every place up to ``room``, never stopping early."""
-    unfinished, best, best_score = [(0.0, [])], None, -float("inf")
-    for length in range(1, room + 1):
-        extended = []
-        for total, words in unfinished:
-            log_probs = next_log_probs(model, prompt + words, banned)
-            score = (total + log_probs[END]) / length**penalty
-            if score > best_score:
-                best, best_score = words, score
-            extended += [
-                (total + log_probs[word], [*words, word])
-                for word in range(WORDS)
-                if word != END and log_probs[word] > -float("inf")
-            ]
-        unfinished = sorted(extended, key=lambda pair: -pair[0])[:beam_size]
-    return best
+def beam(model, prompt, room, banned, beam_size, penalty):
+    return beam_loop(
+        lambda words: next_log_probs(model, prompt + words, banned), room, END, beam_size, penalty
+    )
 
 
 prompts = st.lists(
@@ -91,7 +72,7 @@ def test_greedy_search_equals_a_loop_over_sentences_whatever_the_batch(
     prompts, model, room, batch_tokens
 ):
     with torch.no_grad():
-        expected = [greedy_loop(model, prompt, room, [PAD]) for prompt in prompts]
+        expected = [greedy(model, prompt, room, [PAD]) for prompt in prompts]
     found = translate_prompts(
         model,
         [torch.tensor(prompt) for prompt in prompts],
@@ -116,9 +97,7 @@ def test_beam_search_equals_a_loop_that_never_stops_early(
     prompts, model, room, beam_size, penalty, batch_tokens
 ):
     with torch.no_grad():
-        expected = [
-            beam_loop(model, prompt, room, [PAD, 1], beam_size, penalty) for prompt in prompts
-        ]
+        expected = [beam(model, prompt, room, [PAD, 1], beam_size, penalty) for prompt in prompts]
     found = translate_prompts(
         model,
         [torch.tensor(prompt) for prompt in prompts],

@@ -18,7 +18,7 @@ from sentencepiece import SentencePieceProcessor
 
 import sekd_plugin.toolkits.fairseq2.export as export_module
 from sekd_plugin.cli import main
-from sekd_plugin.toolkits.fairseq2.export import mend_exports
+from sekd_plugin.toolkits.fairseq2.export import DecoderMending, mend_exports
 from sekd_plugin.toolkits.fairseq2.loading import load_translator
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 
@@ -60,7 +60,7 @@ def export(model, config, kind, folder, tokenizer):
     state = converter.to_hg_state_dict(dict(model.state_dict()), config)
     to = folder / "checkpoints/step_1/hg"
     save_hugging_face_model(to, state, converter.to_hg_config(config))
-    mend_exports(folder, model, tokenizer)(SimpleNamespace(step_nr=1))
+    mend_exports(folder, DecoderMending(model, tokenizer))(SimpleNamespace(step_nr=1))
     return to
 
 

@@ -8,7 +8,7 @@ from folder_vocabulary import PIECES
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.toolkits.fairseq2.export import generation_settings, special_words
-from sekd_plugin.toolkits.fairseq2.prompts import encode_prompt, encode_target
+from sekd_plugin.toolkits.fairseq2.prompts import PromptedPairs
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_sizes, padding_index
 
@@ -28,11 +28,12 @@ def test_the_special_pieces_are_the_familys(vocabulary_folder, family, overrides
     assert tuple(words.values()) == special
 
     text = "open the file\n"
-    prompt = encode_prompt(tokenizer, PromptTemplate("{source}\n"), "open the file")
+    pairs = PromptedPairs(tokenizer, PromptTemplate("{source}\n"))
+    prompt = pairs.encode_source("open the file")
     assert prompt[:1] == [begin] or begin is None
     pieces = prompt if begin is None else prompt[1:]
     assert tokenizer.create_decoder()(torch.tensor(pieces)) == text and max(pieces) < PIECES
-    assert encode_target(tokenizer, "das rote dokument")[-1] == end
+    assert pairs.encode_target("das rote dokument")[-1] == end
     assert padding_index(tokenizer) == (end if pad is None else pad)
 
     never = generation_settings(words).get("suppress_tokens", [])

@@ -36,7 +36,7 @@ def batch(shared_folder, direction):
     return collate_pairs(
         [direction.encode_source(pair["src"]) for pair in pairs],
         [direction.encode_target(pair["tgt"]) for pair in pairs],
-        prefix=direction.prefix,
+        prefixes=[direction.prefix] * len(pairs),
         pad_index=PAD,
     )
 
@@ -44,7 +44,7 @@ def batch(shared_folder, direction):
 def fused_loss(student, teacher, batch, criterion):
     trimmed, targets = batch.as_auto_regressive()
     inputs = model_inputs(trimmed)
-    said = run_teacher(teacher, inputs)
+    said = run_teacher(teacher, *inputs)
 
     def loss_of_states(states, final_proj):
         projection = output_projection(final_proj)
@@ -100,7 +100,7 @@ def test_what_the_decoder_would_say_of_the_language_does_not_matter(batch, words
     outside = ~targets.target_mask
     assert outside[:, 0].all() and not outside[:, 1].any()
     criterion = SelfEvolutionKD(threshold=TOP)
-    said = run_teacher(teacher, model_inputs(trimmed)).for_states(None)
+    said = run_teacher(teacher, *model_inputs(trimmed)).for_states(None)
     losses = []
     for noise in (0.0, torch.nan):
         spoilt = states["student"].detach().clone()

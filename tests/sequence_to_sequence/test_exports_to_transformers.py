@@ -53,7 +53,12 @@ def test_an_exported_nllb_is_the_same_model(tmp_path):
         torch.testing.assert_close(found[..., order], logits, rtol=1e-4, atol=1e-4)
 
         (translation,) = translate_sources(
-            ours, [torch.tensor(source)], prefix=PREFIX, eos_index=END, pad_index=PAD, max_length=9
+            ours,
+            [torch.tensor(source)],
+            prefixes=[PREFIX],
+            eos_index=END,
+            pad_index=PAD,
+            max_length=9,
         )
         produced = theirs.generate(
             torch.tensor([their_ids(source)]),

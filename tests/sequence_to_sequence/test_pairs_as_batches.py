@@ -31,7 +31,8 @@ def test_a_pair_has_the_languages_where_nllb_has_them(direction, language_pieces
 def test_words_and_ends_are_learnt_and_languages_and_padding_are_not(direction):
     sources = [direction.encode_source(source) for source, _ in PAIRS]
     targets = [direction.encode_target(target) for _, target in PAIRS]
-    batch = collate_pairs(sources, targets, prefix=direction.prefix, pad_index=PAD)
+    prefixes = [direction.prefix] * len(PAIRS)
+    batch = collate_pairs(sources, targets, prefixes=prefixes, pad_index=PAD)
     trimmed, target_batch = batch.as_auto_regressive()
     rows = TargetRows.of(target_batch.seqs, target_batch.target_mask)
 
@@ -48,11 +49,11 @@ def test_words_and_ends_are_learnt_and_languages_and_padding_are_not(direction):
 
 
 def test_a_language_that_the_vocabulary_lacks_is_refused_by_name(language_pieces):
-    with pytest.raises(ConfigError, match=r"dataset\.target_language: 'ces_Latn' cannot be used"):
+    with pytest.raises(ConfigError, match=r"target_language: 'ces_Latn' is not a language"):
         Direction(tokenizer=language_pieces, source="eng_Latn", target="ces_Latn")
 
 
 def test_a_vocabulary_without_languages_is_refused(shared_folder):
     tokenizer = load_tokenizer("llama", shared_folder / "vocabulary.model", CPU)
-    with pytest.raises(ConfigError, match="source_language: 'eng_Latn' cannot be used"):
+    with pytest.raises(ConfigError, match="without pieces for languages"):
         Direction(tokenizer=tokenizer, source="eng_Latn", target="deu_Latn")

@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 import torch
 from fairseq2.nn import BatchLayout
+from search_loops import beam_loop, greedy_loop
 from tiny_encoder_decoder import BEGIN, END, PAD, memorise, tiny_model
 
 from sekd_plugin.errors import SekdError
@@ -24,29 +25,28 @@ def make_model(seed):
     return memorise(model, SOURCES, TARGETS, PREFIX, steps=40 + 20 * seed).double()
 
 
-@torch.no_grad()
-def greedy_loop(model, source):
-    translation = []
-    while len(translation) < ROOM:
-        sources, read = torch.tensor([source]), torch.tensor([[*PREFIX, *translation]])
-        logits = model(sources, BatchLayout.of(sources), read, BatchLayout.of(read))[0, -1]
-        logits[[PAD, BEGIN]] = -torch.inf
-        word = int(logits.argmax())
-        if word == END:
-            break
-        translation.append(word)
-    return translation
+def next_log_probs(model, source):
+    """From the words of a translation to log-probabilities of the next: all is read anew."""
+
+    @torch.no_grad()
+    def read(words):
+        sources, given = torch.tensor([source]), torch.tensor([[*PREFIX, *words]])
+        logits = model(sources, BatchLayout.of(sources), given, BatchLayout.of(given))[0, -1]
+        log_probs = logits.log_softmax(-1)
+        log_probs[[PAD, BEGIN]] = -torch.inf
+        return log_probs.tolist()
+
+    return read
 
 
 def translate(model, sources, **options):
     return translate_sources(
         model,
         [torch.tensor(source) for source in sources],
-        prefix=PREFIX,
         eos_index=END,
         pad_index=PAD,
         banned=[BEGIN],
-        **{"max_length": ROOM, **options},
+        **{"max_length": ROOM, "prefixes": [PREFIX] * len(sources), **options},
     )
 
 
@@ -55,10 +55,42 @@ def test_greedy_search_equals_a_loop_over_sentences(batch_tokens):
     lengths = set()
     for seed in range(3):
         model = make_model(seed)
-        expected = [greedy_loop(model, source) for source in SOURCES]
+        expected = [greedy_loop(next_log_probs(model, source), ROOM, END) for source in SOURCES]
         assert translate(model, SOURCES, batch_tokens=batch_tokens) == expected
         lengths |= set(map(len, expected))
     assert len(lengths) >= 3
+
+
+@pytest.mark.parametrize(("batch_tokens", "beam_size"), [(1, 2), (40, 3), (8192, 4)])
+def test_beam_search_equals_a_loop_that_never_stops_early(batch_tokens, beam_size):
+    room, penalty = 6, 0.8
+    for seed in range(3):
+        model = make_model(seed)
+        expected = [
+            beam_loop(next_log_probs(model, source), room, END, beam_size, penalty)
+            for source in SOURCES
+        ]
+        found = translate(
+            model,
+            SOURCES,
+            max_length=room,
+            beam_size=beam_size,
+            length_penalty=penalty,
+            batch_tokens=batch_tokens,
+        )
+        assert found == expected
+
+
+def test_languages_may_differ_within_a_batch():
+    model = tiny_model(WORDS, 2, max_seq_len=20).double().eval()
+    prefixes = [(END, 36 + number % 4) for number in range(len(SOURCES))]
+    found = translate(model, SOURCES, prefixes=prefixes, max_length=5)
+    alone = [
+        translate(model, [source], prefixes=[prefix], max_length=5)[0]
+        for source, prefix in zip(SOURCES, prefixes, strict=True)
+    ]
+    assert found == alone
+    assert found != translate(model, SOURCES, max_length=5)
 
 
 def test_a_source_that_is_too_long_is_refused_by_its_name():

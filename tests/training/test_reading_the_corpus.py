@@ -15,6 +15,7 @@ from sekd_plugin.corpus import PromptTemplate, read_pairs
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate, encode_corpus
+from sekd_plugin.toolkits.fairseq2.prompts import PromptedPairs
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection
 
@@ -223,8 +224,7 @@ def test_formats_and_directions_give_the_same_pairs_as_training_reads(shared_fol
         corpus = encode_corpus(
             [CorpusFileSection(**file)],
             key="dataset.train",
-            tokenizer=tokenizer,
-            template=PromptTemplate("{source}\n"),
+            encodings=[PromptedPairs(tokenizer, PromptTemplate("{source}\n"))],
         )
         return list(zip(corpus.prompts, corpus.targets, strict=True))
 
@@ -261,8 +261,9 @@ def longest_input(shared_folder, split):
     corpus = encode_corpus(
         [CorpusFileSection(path=shared_folder / f"{split}.jsonl")],
         key="",
-        tokenizer=tokenizer_of(shared_folder),
-        template=PromptTemplate("to German: {source}\n"),
+        encodings=[
+            PromptedPairs(tokenizer_of(shared_folder), PromptTemplate("to German: {source}\n"))
+        ],
     )
     lengths = corpus.lengths()
     return max(lengths) - 1, lengths.index(max(lengths)) + 1

@@ -9,6 +9,7 @@ import torch
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.dataset import encode_corpus
+from sekd_plugin.toolkits.fairseq2.prompts import PromptedPairs
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 
@@ -106,11 +107,12 @@ def test_losses_gamma_and_weights_do_not_depend_on_how_the_step_is_cut(reference
 
 
 def test_the_batches_of_a_step_are_uneven(shared_folder):
+    vocabulary = shared_folder / "vocabulary.model"
+    tokenizer = load_tokenizer("llama", vocabulary, torch.device("cpu"))
     corpus = encode_corpus(
         [CorpusFileSection(path=shared_folder / "train.jsonl")],
         key="dataset.train",
-        tokenizer=load_tokenizer("llama", shared_folder / "vocabulary.model", torch.device("cpu")),
-        template=PromptTemplate("to German: {source}\n"),
+        encodings=[PromptedPairs(tokenizer, PromptTemplate("to German: {source}\n"))],
     )
     plan = plan_epoch(
         corpus.lengths(),

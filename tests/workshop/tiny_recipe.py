@@ -64,6 +64,14 @@ class Workshop:
         assert code == expect, error
         return error
 
+    def sekd(self, *arguments: object, expect: int = 0) -> str:
+        """Run another command in this process; what it printed, or its error."""
+        self.capture()
+        code = main([str(argument) for argument in arguments])
+        out, error = self.capture()
+        assert code == expect, error
+        return out if code == 0 else error
+
     def arguments(self, settings: Sequence[str]) -> list[str]:
         """The recipe and the settings that replace its own."""
         return ["--config-file", str(self.recipe), *(["--config", *settings] if settings else [])]

@@ -6,22 +6,22 @@ from collections.abc import MutableMapping
 
 import torch
 from fairseq2.data.tokenizers import Tokenizer
-from fairseq2.datasets import SequenceBatch
 from fairseq2.evaluator import EvalUnit
 from fairseq2.gang import Gangs
 from fairseq2.metrics import MetricBag
 from fairseq2.metrics.text import BleuMetric
-from fairseq2.models.transformer_lm import TransformerLM
+from torch.nn import Module
 from typing_extensions import override
 
 from sekd_plugin.errors import ConfigError
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, prompt_tensor
-from sekd_plugin.toolkits.fairseq2.decoding import translate_prompts
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
 from sekd_plugin.toolkits.fairseq2.sections import TranslationSection
 from sekd_plugin.toolkits.fairseq2.vocabulary import padding_index
 
 
-class TranslationEvalUnit(EvalUnit[SequenceBatch]):
+class TranslationEvalUnit(EvalUnit[Batch]):
     """Translates the validation set with the model as it is, and scores it with SacreBLEU.
 
     The batches of its reader only set the pace: the sentences are shared out among the ranks
@@ -30,7 +30,8 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
 
     def __init__(
         self,
-        model: TransformerLM,
+        model: Module,
+        kind: ModelKind,
         tokenizer: Tokenizer,
         corpus: EncodedCorpus,
         gangs: Gangs,
@@ -40,6 +41,7 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
 
         Args:
             model: the student itself, not its data-parallel wrapper.
+            kind: what kind of model it is.
             tokenizer: the vocabulary.
             corpus: the validation set, with its text.
             gangs: which data-parallel rank this is, of how many.
@@ -51,6 +53,7 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
         self._end = end
         self._begin = tokenizer.vocab_info.bos_idx
         self._model = model
+        self._kind = kind
         self._tokenizer = tokenizer
         self._corpus = corpus
         self._device = gangs.device
@@ -68,7 +71,7 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
         metric_bag.add("bleu", BleuMetric())
 
     @override
-    def process_batch(self, batch: SequenceBatch, metric_bag: MetricBag) -> None:
+    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
         """Nothing: see the class."""
 
     @override
@@ -76,9 +79,10 @@ class TranslationEvalUnit(EvalUnit[SequenceBatch]):
         """Translate this rank's sentences and add them to the score."""
         if not self._mine:
             return
-        translations = translate_prompts(
+        translations = self._kind.translate(
             self._model,
             [prompt_tensor(self._corpus, example).to(self._device) for example in self._mine],
+            [self._corpus.prefix(example) for example in self._mine],
             eos_index=self._end,
             pad_index=padding_index(self._tokenizer),
             max_length=self._section.max_target_tokens,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairseq2.datasets import SequenceBatch
-from fairseq2.nn import BatchLayout
-from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from sekd_plugin.base_criterion import Criterion
@@ -15,18 +12,25 @@ from sekd_plugin.errors import ConfigError
 from sekd_plugin.rows import TargetRows
 from sekd_plugin.teachers import SparseTeacher
 from sekd_plugin.teachers.cache import TeacherCache, sentence_key
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch, BatchForm, Inputs
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.prompted_batches import PROMPTED_BATCHES
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherArguments
 
 
 def keys_of_corpus(corpus: EncodedCorpus) -> list[bytes]:
     """What each of its sentences is known by in a cache."""
-    return [sentence_key(*ids) for ids in zip(corpus.prompts, corpus.targets, strict=True)]
+    return [sentence_key(*ids) for ids in corpus.ids()]
 
 
-def open_cache(config: TrainingConfig) -> TeacherCache:
-    """The cache of a recipe, if it was made for this recipe's prompt, vocabulary and criterion.
+def open_cache(config: TrainingConfig, kind: ModelKind) -> TeacherCache:
+    """The cache of a recipe, if it was made for this recipe's prompt, or languages, and vocabulary.
+
+    Args:
+        config: the recipe.
+        kind: what kind of model its student is.
 
     Raises:
         SekdError: it is none, not finished, or damaged.
@@ -35,11 +39,11 @@ def open_cache(config: TrainingConfig) -> TeacherCache:
     assert config.teacher_cache is not None
     cache = TeacherCache(config.teacher_cache.path)
     plan, path = cache.plan, config.tokenizer.path
-    if plan.template != config.dataset.template:
+    key, pairs = kind.pairs_of(config.dataset)
+    if plan.template != pairs:
         raise ConfigError(
-            "dataset.template",
-            f"is {config.dataset.template!r}; the teacher cache {cache.folder} was made with "
-            f"{plan.template!r}",
+            key,
+            f"is {pairs!r}; the teacher cache {cache.folder} was made with {plan.template!r}",
         )
     if path is not None and sha256_of_files(path) != plan.tokenizer_fingerprint:
         raise ConfigError(
@@ -94,12 +98,13 @@ class CachedTeacher:
     cache: TeacherCache
     """What was computed of it."""
 
-    def read(
-        self, batch: SequenceBatch, seqs: Tensor, layout: BatchLayout, rows: TargetRows
-    ) -> CachedOutput:
+    batches: BatchForm = PROMPTED_BATCHES
+    """How its sentences are told from a batch."""
+
+    def read(self, batch: Batch, inputs: Inputs, rows: TargetRows) -> CachedOutput:
         """What the cache holds on a batch's target tokens."""
-        found = self.cache.rows(_keys_of_batch(batch)).to(seqs.device)
-        return CachedOutput(found, rows)
+        keys = [sentence_key(*ids) for ids in self.batches.ids(batch)]
+        return CachedOutput(self.cache.rows(keys).to(rows.targets.device), rows)
 
 
 @dataclass(frozen=True)
@@ -119,14 +124,3 @@ class CachedOutput:
     def logits(self, rows: TargetRows) -> SparseTeacher:
         """What stands for the logits of the target tokens."""
         return self.found
-
-
-def _keys_of_batch(batch: SequenceBatch) -> list[bytes]:
-    """What each sentence of a batch is known by: prompt and target are told by the target mask."""
-    assert batch.target_mask is not None
-    lengths = batch.seq_lens
-    num_targets = batch.target_mask.sum(dim=-1).tolist()
-    keys = []
-    for ids, length, count in zip(batch.seqs.tolist(), lengths, num_targets, strict=True):
-        keys.append(sentence_key(ids[: length - count], ids[length - count : length]))
-    return keys

@@ -11,11 +11,10 @@ from typing import cast
 import torch
 from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.gang import Gangs
-from fairseq2.models.clm import CausalLM
 from fairseq2.runtime.dependency import DependencyResolver
+from torch.nn import Module
 
 from sekd_plugin.checksum import sha256_of_files
-from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.distributions import undefined_rows
 from sekd_plugin.errors import ConfigError, DataError
 from sekd_plugin.kernels.fused import ChunkBytes, row_chunks
@@ -28,11 +27,12 @@ from sekd_plugin.teachers.cache.shards import BYTES_PER_SENTENCE, write_shard
 from sekd_plugin.teachers.likeliest import Likeliest, ListedRows, list_likeliest
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.cached_teacher import keys_of_corpus
-from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate, encode_corpus
+from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
 from sekd_plugin.toolkits.fairseq2.preflight import stated_sizes
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
-from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput
 from sekd_plugin.toolkits.fairseq2.teacher_gangs import shards_for, teacher_gangs
 from sekd_plugin.toolkits.fairseq2.teacher_model import fingerprint, load_teacher
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
@@ -114,7 +114,9 @@ def fill_cache(
     progress.say("loading the teacher")
     teacher = load_teacher(config.teacher, resolver, gangs)
     check_vocabulary("teacher", teacher, tokenizer)
-    corpus = _sentences(config, tokenizer, teacher)
+    kind = kind_of_class("teacher", type(teacher))
+    kind.check_dataset(config.dataset)
+    corpus = _sentences(config, kind, tokenizer, teacher)
     keys = keys_of_corpus(corpus)
     size, _ = stated_sizes(config.model, resolver)
     vocabulary = output_size(teacher) if size is None else size
@@ -129,7 +131,7 @@ def fill_cache(
             teacher_fingerprint=fingerprint(teacher, gangs.tp),
             tokenizer=str(config.tokenizer.path),
             tokenizer_fingerprint=sha256_of_files(config.tokenizer.path),
-            template=config.dataset.template,
+            template=kind.pairs_of(config.dataset)[1],
             vocabulary=vocabulary,
             temperature=criterion.temperature,
             top_k=min(settings.likeliest.top_k, vocabulary),
@@ -146,7 +148,7 @@ def fill_cache(
         f"{plan.num_sentences:,} sentences, {plan.num_tokens:,} tokens; the cache takes at most "
         f"{(a_token * plan.num_tokens + BYTES_PER_SENTENCE * plan.num_sentences) / 2**20:,.1f} MiB"
     )
-    filler = _Filler(teacher, tokenizer, corpus, plan, config.dataset.batch_tokens, gangs)
+    filler = _Filler(teacher, kind, tokenizer, corpus, plan, config.dataset.batch_tokens, gangs)
     begun = time.monotonic()
     num_sentences = num_tokens = 0
     waiting = [] if is_finished(folder) else missing_shards(folder, plan)
@@ -167,7 +169,9 @@ def fill_cache(
     )
 
 
-def _sentences(config: TrainingConfig, tokenizer: Tokenizer, teacher: CausalLM) -> EncodedCorpus:
+def _sentences(
+    config: TrainingConfig, kind: ModelKind, tokenizer: Tokenizer, teacher: Module
+) -> EncodedCorpus:
     """All sentences of training and validation, each once, by length: alike ones share a file."""
     found = EncodedCorpus()
     seen: set[bytes] = set()
@@ -179,19 +183,18 @@ def _sentences(config: TrainingConfig, tokenizer: Tokenizer, teacher: CausalLM) 
         corpus = encode_corpus(
             files,
             key=f"dataset.{split}",
-            tokenizer=tokenizer,
-            template=PromptTemplate(config.dataset.template),
+            encodings=[kind.encoding(config.dataset, file, tokenizer) for file in files],
             max_source_tokens=config.dataset.max_source_tokens if training else None,
             max_target_tokens=config.dataset.max_target_tokens if training else None,
-            model_tokens={"teacher": teacher.max_seq_len},
+            model_tokens={"teacher": kind.longest(teacher)},
             drop_long=training,
         )
         for number, key in enumerate(keys_of_corpus(corpus)):
             if key not in seen:
                 seen.add(key)
                 found.add(corpus, number)
-    lengths = found.lengths()
-    return found.chosen(sorted(range(len(found)), key=lengths.__getitem__))
+    widths = kind.batches.widths(found)
+    return found.chosen(sorted(range(len(found)), key=widths.__getitem__))
 
 
 class _Filler:
@@ -199,7 +202,8 @@ class _Filler:
 
     def __init__(
         self,
-        teacher: CausalLM,
+        teacher: Module,
+        kind: ModelKind,
         tokenizer: Tokenizer,
         corpus: EncodedCorpus,
         plan: CachePlan,
@@ -207,9 +211,10 @@ class _Filler:
         gangs: Gangs,
     ) -> None:
         self._teacher = teacher
+        self._kind = kind
         self._pad_index = padding_index(tokenizer)
         self._corpus = corpus
-        self._lengths = corpus.lengths()
+        self._widths = kind.batches.widths(corpus)
         self._plan = plan
         self._batch_tokens = batch_tokens
         self._gangs = gangs
@@ -220,7 +225,7 @@ class _Filler:
             numbers = self._plan.sentences_of(shard)
             rows: dict[int, ListedRows] = {}
             steps = plan_epoch(
-                [self._lengths[number] for number in numbers],
+                [self._widths[number] for number in numbers],
                 batch_tokens=self._batch_tokens,
                 batches_per_step=1,
                 generator=None,
@@ -240,12 +245,11 @@ class _Filler:
     @torch.no_grad()
     def _run(self, sentences: Sequence[int]) -> list[ListedRows]:
         """The target tokens of each of these sentences."""
-        batch = collate(self._corpus, sentences, self._pad_index)
+        batch = self._kind.batches.collate(self._corpus, sentences, self._pad_index)
         batch.to(self._gangs.device)
         inputs, targets = batch.as_auto_regressive()
-        seqs, layout = inputs.as_input()
         rows = TargetRows.of(targets.seqs, targets.target_mask)
-        output = TeacherOutput.of(self._teacher, seqs, layout)
+        output = self._kind.run_teacher(self._teacher, *self._kind.batches.inputs(inputs))
         states = output.target_states(rows)
         size = self._plan.vocabulary
         parts = []

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.datasets import SequenceBatch
 from torch import Tensor
 
 from sekd_plugin.checks import between
-from sekd_plugin.corpus import PromptTemplate, SentencePair, read_pairs
+from sekd_plugin.corpus import SentencePair, read_pairs
 from sekd_plugin.corpus.noise import Noise, add_noise, check_noise
 from sekd_plugin.errors import ConfigError, DataError
-from sekd_plugin.toolkits.fairseq2.prompts import encode_prompt, encode_target
+from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection
 
 MOST_WEIGHT = 1000.0
@@ -29,10 +28,14 @@ class EncodedCorpus:
     """Sentence pairs as token ids, in the order of the files."""
 
     prompts: list[list[int]] = field(default_factory=list)
-    """Prompt ids of each example, the beginning-of-sequence token included."""
+    """Prompt ids of each example, the beginning-of-sequence token included; or its source ids,
+    where an encoder reads them."""
 
     targets: list[list[int]] = field(default_factory=list)
     """Target ids of each example, the end-of-sequence token included."""
+
+    prefixes: list[tuple[int, ...]] = field(default_factory=list)
+    """What a decoder is given before each target, where an encoder reads the source; else none."""
 
     places: list[tuple[Path, int]] = field(default_factory=list)
     """File and line of each example."""
@@ -53,8 +56,24 @@ class EncodedCorpus:
         """Add an example of another corpus, without its text."""
         self.prompts.append(other.prompts[example])
         self.targets.append(other.targets[example])
+        self.prefixes.append(other.prefix(example))
         self.places.append(other.places[example])
         self.weights.append(other.weights[example])
+
+    def prefix(self, example: int) -> tuple[int, ...]:
+        """What a decoder is given before an example's target."""
+        return self.prefixes[example] if self.prefixes else ()
+
+    def ids(self) -> list[tuple[list[int], list[int]]]:
+        """What is read before the first word of each translation, and the rest of it.
+
+        A prefix counts as a part of the target here, so that two examples are equal only if a
+        model is given the same.
+        """
+        return [
+            (prompt, [*self.prefix(example), *target])
+            for example, (prompt, target) in enumerate(zip(self.prompts, self.targets, strict=True))
+        ]
 
     def chosen(self, examples: Iterable[int]) -> EncodedCorpus:
         """Some examples, in this order, without their text."""
@@ -66,25 +85,27 @@ class EncodedCorpus:
     def checksum(self) -> str:
         """What tells this corpus from another: SHA-256 of ids and weights, in their order."""
         total = hashlib.sha256()
-        for ids in zip(self.prompts, self.targets, strict=True):
+        for ids in self.ids():
             total.update(json.dumps(ids).encode())
         total.update(json.dumps(self.weights).encode())
         return total.hexdigest()
 
     def lengths(self) -> list[int]:
         """Tokens of each example, prompt and target together."""
-        return [len(p) + len(t) for p, t in zip(self.prompts, self.targets, strict=True)]
+        return [
+            len(prompt) + len(self.prefix(example)) + len(target)
+            for example, (prompt, target) in enumerate(zip(self.prompts, self.targets, strict=True))
+        ]
 
 
 def encode_corpus(
     files: Sequence[CorpusFileSection],
     *,
     key: str,
-    tokenizer: Tokenizer,
-    template: PromptTemplate,
+    encodings: Sequence[PairEncoding],
     max_source_tokens: int | None = None,
     max_target_tokens: int | None = None,
-    model_tokens: Mapping[str, int] | None = None,
+    model_tokens: Mapping[str, Sequence[int]] | None = None,
     drop_long: bool = True,
     keep_text: bool = False,
 ) -> EncodedCorpus:
@@ -93,11 +114,11 @@ def encode_corpus(
     Args:
         files: the files, with their fields and weights.
         key: the setting that named them, for errors.
-        tokenizer: the vocabulary.
-        template: the prompt.
-        max_source_tokens: pairs with a longer prompt are dropped; None keeps all.
+        encodings: how the pairs of each file become ids.
+        max_source_tokens: pairs with a longer prompt, or source, are dropped; None keeps all.
         max_target_tokens: likewise for the target with its end.
-        model_tokens: the models that read the pairs, and the longest sequence each takes.
+        model_tokens: the models that read the pairs, and the longest each takes of the
+            sequences that :meth:`PairEncoding.sequences` names.
         drop_long: whether a pair too long for a model is dropped, or refused.
         keep_text: whether to keep the sentences themselves.
 
@@ -108,7 +129,7 @@ def encode_corpus(
     """
     corpus = EncodedCorpus()
     seen = 0
-    for number, section in enumerate(files):
+    for number, (section, encoding) in enumerate(zip(files, encodings, strict=True)):
         check_file(f"{key}.{number}", section)
         pairs = read_pairs(
             section.path,
@@ -120,18 +141,21 @@ def encode_corpus(
             pairs = iter(add_noise(pairs, section.noise))
         for pair in pairs:
             seen += 1
-            prompt = encode_prompt(tokenizer, template, pair.source)
-            target = encode_target(tokenizer, pair.target)
-            reason = _why_dropped(pair, prompt, target, max_source_tokens, max_target_tokens)
+            prompt = encoding.encode_source(pair.source)
+            target = encoding.encode_target(pair.target)
+            reason = _why_dropped(
+                pair, prompt, target, encoding.source_name, max_source_tokens, max_target_tokens
+            )
             if reason is None:
-                reason = _too_long(len(prompt) + len(target) - 1, model_tokens or {})
+                subject, reason = _too_long(encoding.sequences(prompt, target), model_tokens or {})
                 if reason is not None and not drop_long:
-                    raise DataError(pair.file, f"prompt and translation are {reason}", pair.line)
+                    raise DataError(pair.file, f"{subject} {reason}", pair.line)
             if reason is not None:
                 corpus.dropped[reason] = corpus.dropped.get(reason, 0) + 1
                 continue
             corpus.prompts.append(prompt)
             corpus.targets.append(target)
+            corpus.prefixes.append(encoding.prefix)
             corpus.places.append((pair.file, pair.line))
             corpus.weights.append(section.weight)
             if keep_text:
@@ -171,18 +195,22 @@ def _check_noise(noise: Noise) -> None:
         raise error.within("noise") from None
 
 
-def _too_long(tokens: int, model_tokens: Mapping[str, int]) -> str | None:
-    """Why no model could read an example; its last token is only predicted, never read."""
-    for name, most in model_tokens.items():
-        if tokens > most:
-            return f"longer than the {most} tokens that the {name} takes"
-    return None
+def _too_long(
+    sequences: Mapping[str, int], model_tokens: Mapping[str, Sequence[int]]
+) -> tuple[str, str | None]:
+    """Which sequence no model could read, and why."""
+    for name, longest in model_tokens.items():
+        for (subject, tokens), most in zip(sequences.items(), longest, strict=True):
+            if tokens > most:
+                return subject, f"longer than the {most} tokens that the {name} takes"
+    return "", None
 
 
 def _why_dropped(
     pair: SentencePair,
     prompt: list[int],
     target: list[int],
+    source_name: str,
     max_source_tokens: int | None,
     max_target_tokens: int | None,
 ) -> str | None:
@@ -191,7 +219,7 @@ def _why_dropped(
     if not pair.target.strip():
         return "target is empty"
     if max_source_tokens is not None and len(prompt) > max_source_tokens:
-        return f"prompt longer than {max_source_tokens} tokens"
+        return f"{source_name} longer than {max_source_tokens} tokens"
     if max_target_tokens is not None and len(target) > max_target_tokens:
         return f"target longer than {max_target_tokens} tokens"
     return None

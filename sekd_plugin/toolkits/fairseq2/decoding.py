@@ -1,15 +1,12 @@
 """Translation with a decoder-only model: the same words whatever the batch.
 
 fairseq2's own generators go wrong where prompts of different lengths share a batch, count the
-prompt into the score, and end a beam search at the first finished hypotheses. Here prompts of
-equal length share a batch, only the translation counts, and a search ends when no unfinished
-hypothesis can still win.
+prompt into the score, and end a beam search at the first finished hypotheses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import torch
 from fairseq2.models.clm import CausalLM
@@ -18,14 +15,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor
 
 from sekd_plugin.errors import SekdError
-
-MAX_LENGTH_RATIO = 3.0
-"""How many times as long as its prompt a translation may be, ten words more allowed.
-
-Without it a search that divides by the length prefers, to every true translation of a short
-sentence, one that repeats a word up to the greatest length."""
-
-_EXTRA_LENGTH = 10
+from sekd_plugin.toolkits.fairseq2.search import MAX_LENGTH_RATIO, next_words, search_all
 
 
 @torch.inference_mode()
@@ -80,38 +70,25 @@ def translate_prompts(
                 f"{model.max_seq_len} with the translation"
             )
     forbidden = sorted({pad_index, *banned} - {eos_index})
-    translations: list[list[int]] = [[] for _ in prompts]
     was_training = model.training
     model.eval()
     try:
-        for batch in equal_lengths(prompts, batch_tokens // beam_size):
-            seqs = torch.stack([prompts[number] for number in batch])
-            length = seqs.shape[1]
-            limit = _EXTRA_LENGTH + int(min(max_length_ratio * length, max_length))
-            room = min(max_length, limit, model.max_seq_len - length)
-            steps = _Steps(model, seqs, room, forbidden)
-            if beam_size == 1:
-                found = _greedy(steps, len(batch), eos_index, room)
-            else:
-                found = _beam(steps, len(batch), eos_index, room, beam_size, length_penalty)
-            for number, translation in zip(batch, found, strict=True):
-                translations[number] = translation
-            if progress is not None:
-                progress(len(batch))
+        return search_all(
+            prompts,
+            lambda numbers, room: _Steps(
+                model, torch.stack([prompts[number] for number in numbers]), room, forbidden
+            ),
+            lambda length: model.max_seq_len - length,
+            eos_index=eos_index,
+            max_length=max_length,
+            max_length_ratio=max_length_ratio,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
     finally:
         model.train(was_training)
-    return translations
-
-
-def equal_lengths(prompts: Sequence[Tensor], batch_tokens: int) -> Iterator[list[int]]:
-    """The numbers of prompts ``[S]`` of one length each, as many as have so many tokens."""
-    by_length: dict[int, list[int]] = {}
-    for number, prompt in enumerate(prompts):
-        by_length.setdefault(prompt.numel(), []).append(number)
-    for length, numbers in sorted(by_length.items()):
-        size = max(1, batch_tokens // length)
-        for start in range(0, len(numbers), size):
-            yield numbers[start : start + size]
 
 
 class _Steps:
@@ -122,16 +99,14 @@ class _Steps:
     ) -> None:
         self._model = model
         self._state = IncrementalStateBag(prompts.shape[1] + room + 1)
-        self._forbidden = list(forbidden)
+        self._forbidden = forbidden
         self._log_probs = self._read(prompts)
 
     @property
     def log_probs(self) -> Tensor:
-        """Log-probabilities of the next word, ``[N, V]``; ``-inf`` for the forbidden."""
         return self._log_probs
 
     def advance(self, rows: Tensor, words: Tensor) -> None:
-        """Keep ``rows`` (repeats allowed), and have each read its word of ``words``."""
         self._state.reorder(rows)
         self._log_probs = self._read(words.unsqueeze(-1))
 
@@ -144,106 +119,4 @@ class _Steps:
         else:
             logits = self._model(seqs, layout, state_bag=self._state)[:, -1]
         self._state.increment_step_nr(seqs.shape[1])
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if wide.isnan().any():
-            raise SekdError("the model's outputs are not numbers (NaN); its training went wrong")
-        log_probs = torch.log_softmax(wide, dim=-1)
-        log_probs[:, self._forbidden] = -torch.inf
-        return log_probs
-
-
-def _greedy(steps: _Steps, num_prompts: int, eos_index: int, room: int) -> list[list[int]]:
-    translations: list[list[int]] = [[] for _ in range(num_prompts)]
-    active = list(range(num_prompts))
-    for place in range(room):
-        words = steps.log_probs.argmax(dim=-1)
-        going = (words != eos_index).nonzero().squeeze(-1)
-        active = [active[row] for row in going.tolist()]
-        words = words[going]
-        for number, word in zip(active, words.tolist(), strict=True):
-            translations[number].append(word)
-        if not active or place == room - 1:
-            break
-        steps.advance(going, words)
-    return translations
-
-
-@dataclass
-class _Search:
-    """One prompt's beam."""
-
-    words: list[list[int]] = field(default_factory=lambda: [[]])
-    """The unfinished hypotheses, likeliest first."""
-
-    sums: list[float] = field(default_factory=lambda: [0.0])
-    """Σ log q of each."""
-
-    best: list[int] | None = None
-    """The best finished translation."""
-
-    best_score: float = -float("inf")
-    """Its Σ log q / length^penalty."""
-
-
-def _beam(
-    steps: _Steps,
-    num_prompts: int,
-    eos_index: int,
-    room: int,
-    beam_size: int,
-    length_penalty: float,
-) -> list[list[int]]:
-    searches = [_Search() for _ in range(num_prompts)]
-    active = list(range(num_prompts))
-    for place in range(room):
-        rows: list[int] = []
-        words: list[int] = []
-        still: list[int] = []
-        first_row = 0
-        for number in active:
-            search = searches[number]
-            block = steps.log_probs[first_row : first_row + len(search.words)]
-            parents = _extend(search, block, eos_index, beam_size, length_penalty)
-            if _can_win(search, room, length_penalty):
-                still.append(number)
-                rows += [first_row + parent for parent in parents]
-                words += [hypothesis[-1] for hypothesis in search.words]
-            first_row += block.shape[0]
-        active = still
-        if not active or place == room - 1:
-            break
-        device = steps.log_probs.device
-        steps.advance(torch.tensor(rows, device=device), torch.tensor(words, device=device))
-    return [search.words[0] if search.best is None else search.best for search in searches]
-
-
-def _extend(
-    search: _Search, log_probs: Tensor, eos_index: int, beam_size: int, length_penalty: float
-) -> list[int]:
-    """Extend each hypothesis by one word; return which hypothesis each of the kept came from."""
-    vocabulary = log_probs.shape[-1]
-    sums = log_probs.double() + log_probs.new_tensor(search.sums, dtype=torch.float64)[:, None]
-    ending = sums[:, eos_index].tolist()
-    length = len(search.words[0]) + 1
-    for hypothesis, total in zip(search.words, ending, strict=True):
-        score = total / length**length_penalty
-        if score > search.best_score:
-            search.best, search.best_score = hypothesis, score
-    sums[:, eos_index] = -torch.inf
-    kept = sums.flatten().topk(min(beam_size, sums.numel()))
-    pairs = [
-        (total, *divmod(place, vocabulary))
-        for total, place in zip(kept.values.tolist(), kept.indices.tolist(), strict=True)
-        if total > -float("inf")
-    ]
-    search.words = [[*search.words[parent], word] for _, parent, word in pairs] or search.words
-    search.sums = [total for total, _, _ in pairs]
-    return [parent for _, parent, _ in pairs]
-
-
-def _can_win(search: _Search, room: int, length_penalty: float) -> bool:
-    """Whether an unfinished hypothesis, all of its further words certain, could still be best."""
-    if not search.sums:
-        return False
-    length = room if length_penalty > 0.0 else len(search.words[0]) + 1
-    return bool(search.sums[0] / length**length_penalty > search.best_score)
+        return next_words(logits, self._forbidden)

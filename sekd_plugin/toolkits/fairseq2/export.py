@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.logging import log
@@ -25,11 +25,53 @@ if TYPE_CHECKING:  # fairseq2.trainer cannot be imported before fairseq2.recipe
 _NORMED_QUERIES = {"qwen2": False, "qwen3": True}
 """Whether a kind of model of ``transformers`` normalises queries and keys, where one may choose."""
 
-_LONGEST_TRANSLATION = 256
+LONGEST_TRANSLATION = 256
 """Words, as ``sekd translate`` has it unless told otherwise; ``transformers`` would stop at 20."""
 
 
-def mend_exports(output_folder: Path, model: TransformerLM, tokenizer: Tokenizer) -> TrainStepHook:
+class ExportMending(Protocol):
+    """What the files of an export should say."""
+
+    def problem(self, config: Mapping[str, Any]) -> str | None:
+        """Why ``transformers`` would compute another model by this ``config.json``, if it would."""
+        ...
+
+    def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """``config.json``, corrected."""
+        ...
+
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """Other files of the folder → what they say."""
+        ...
+
+
+class DecoderMending:
+    """The exports of decoder-only models."""
+
+    def __init__(self, model: TransformerLM, tokenizer: Tokenizer) -> None:
+        """What is exported.
+
+        Args:
+            model: the model.
+            tokenizer: its vocabulary, where the special tokens' ids come from.
+        """
+        self._model = model
+        self._words = special_words(tokenizer)
+
+    def problem(self, config: Mapping[str, Any]) -> str | None:
+        """Why ``transformers`` would compute another model, if it would."""
+        return why_not_the_same(self._model, config)
+
+    def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The vocabulary's special tokens, and what fairseq2 leaves out or puts elsewhere."""
+        return _for_transformers(self._model, config) | self._words | _sizes(self._model)
+
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """The search of ``sekd translate``."""
+        return {"generation_config.json": generation_settings(self._words)}
+
+
+def mend_exports(output_folder: Path, mending: ExportMending) -> TrainStepHook:
     """A hook that corrects ``checkpoints/step_N/hg/config.json`` after an export.
 
     It writes ``generation_config.json`` beside it, with which ``generate`` ends a translation and
@@ -38,22 +80,20 @@ def mend_exports(output_folder: Path, model: TransformerLM, tokenizer: Tokenizer
 
     Args:
         output_folder: the run's folder.
-        model: the exported model.
-        tokenizer: its vocabulary, where the special tokens' ids come from.
+        mending: what the files should say.
     """
-    words = special_words(tokenizer)
-    truth = {**words, **_sizes(model)}
 
     def mend(args: TrainStepHookArgs) -> None:
         folder = output_folder / "checkpoints" / f"step_{args.step_nr}" / "hg"
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        problem = why_not_the_same(model, config)
+        problem = mending.problem(config)
         if problem is not None:
             log.error("The export of step {} is removed: {}", args.step_nr, problem)
             shutil.rmtree(folder)
             return
-        _write(folder / "config.json", _for_transformers(model, config) | truth)
-        _write(folder / "generation_config.json", generation_settings(words))
+        _write(folder / "config.json", mending.config(config))
+        for name, content in mending.beside().items():
+            _write(folder / name, content)
 
     return mend
 
@@ -75,7 +115,7 @@ def generation_settings(words: Mapping[str, int | None]) -> dict[str, Any]:
     settings: dict[str, Any] = {
         **words,
         "do_sample": False,
-        "max_new_tokens": _LONGEST_TRANSLATION,
+        "max_new_tokens": LONGEST_TRANSLATION,
     }
     if never:
         settings["suppress_tokens"] = sorted(word for word in never if word is not None)

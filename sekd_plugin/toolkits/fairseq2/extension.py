@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from fairseq2.models import ModelFamily
 from fairseq2.models.hg import HuggingFaceConverter
 from fairseq2.models.mistral import MISTRAL_FAMILY
 from fairseq2.models.nllb import NLLB_FAMILY
@@ -17,8 +18,10 @@ from sekd_plugin import criteria, divergences, proxies, thresholds
 from sekd_plugin.construction import settings_of
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.registry import Registry
+from sekd_plugin.toolkits.fairseq2.durability.decoration import decorate
 from sekd_plugin.toolkits.fairseq2.mistral_export import MistralHuggingFaceConverter
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.export import NllbHuggingFaceConverter
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.hugging_face import read_published_nllb
 
 _EXPORTERS: dict[str, type[HuggingFaceConverter]] = {
     MISTRAL_FAMILY: MistralHuggingFaceConverter,
@@ -34,12 +37,15 @@ def register_extension(container: DependencyContainer) -> None:
     whoever asks for it gets its error. Raising here would take all the others away, because
     fairseq2 goes on without an extension that raises.
 
-    The families that fairseq2 cannot export to Hugging Face get their exporters as well.
+    The families that fairseq2 cannot export to Hugging Face get their exporters as well, and NLLB
+    is read from there.
     """
     exported = set(container.iter_keys(HuggingFaceConverter))
     for family, converter in _EXPORTERS.items():
         if family not in exported:
             container.register_type(HuggingFaceConverter, converter, key=family)
+    if NLLB_FAMILY in set(container.iter_keys(ModelFamily)):
+        decorate(container, ModelFamily, read_published_nllb, key=NLLB_FAMILY)
     for registry in (criteria, divergences, thresholds, proxies):
         for name in registry.names():
             _register(container, registry, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq2.models.llama import LLAMA_FAMILY
+from fairseq2.models.nllb import NLLB_FAMILY
 from fairseq2.models.olmo import OLMO_FAMILY
 from fairseq2.models.qwen import QWEN_FAMILY
 
@@ -26,6 +27,18 @@ _SIZES = {
     "ffn_inner_dim": "intermediate_size",
 }
 """fairseq2's name of a size → Hugging Face's."""
+
+_PAIR_SIZES = {
+    "model_dim": "d_model",
+    "max_seq_len": "max_position_embeddings",
+    "vocab_size": "vocab_size",
+    "num_encoder_layers": "encoder_layers",
+    "num_decoder_layers": "decoder_layers",
+    "num_encoder_attn_heads": "encoder_attention_heads",
+    "num_decoder_attn_heads": "decoder_attention_heads",
+    "ffn_inner_dim": "encoder_ffn_dim",
+}
+"""The same of models with an encoder."""
 
 _SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
@@ -51,11 +64,12 @@ def exported_shape(file: Path, *, pad_idx: int | None) -> Shape:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in _KINDS:
         raise DataError(file, f"model_type is {kind!r}; it must be one of {', '.join(_KINDS)}")
-    for theirs in _SIZES.values():
+    names = _SIZES_OF.get(kind, _SIZES)
+    for theirs in names.values():
         if not isinstance(config.get(theirs), int):
             raise DataError(file, f"{theirs} is {config.get(theirs)!r}; it must be a whole number")
     family, settings = _KINDS[kind](file, config)
-    sizes = {ours: config[theirs] for ours, theirs in _SIZES.items()}
+    sizes = {ours: config[theirs] for ours, theirs in names.items()}
     if family != QWEN_FAMILY:
         settings["pad_idx"] = pad_idx
     return family, {**sizes, **settings}
@@ -141,6 +155,20 @@ def _olmo3(file: Path, config: Mapping[str, Any]) -> Shape:
     return family, {**settings, **windows}
 
 
+def _m2m_100(file: Path, config: Mapping[str, Any]) -> Shape:
+    """NLLB, which ``transformers`` computes as the M2M-100 that it is."""
+    computed = {
+        "decoder_ffn_dim": config["encoder_ffn_dim"],
+        "activation_function": "relu",
+        "scale_embedding": True,
+        "tie_word_embeddings": True,
+    }
+    for key, value in computed.items():
+        if config.get(key, value) != value:
+            raise DataError(file, f"{key} is {config[key]!r}; fairseq2's NLLB has {value!r}")
+    return NLLB_FAMILY, {}
+
+
 def _check_epsilon(file: Path, config: Mapping[str, Any], name: str, *, fixed: float) -> None:
     epsilon = config.get("rms_norm_eps", fixed)
     if epsilon != fixed:
@@ -169,5 +197,9 @@ _KINDS: dict[str, Callable[[Path, Mapping[str, Any]], Shape]] = {
     "qwen3": _qwen3,
     "olmo2": _olmo2,
     "olmo3": _olmo3,
+    "m2m_100": _m2m_100,
 }
 """What ``transformers`` calls a model → how its configuration is read."""
+
+_SIZES_OF = {"m2m_100": _PAIR_SIZES}
+"""Where sizes have other names than :data:`_SIZES`."""

@@ -25,7 +25,7 @@ def origin(
     return {
         "weights": sha256_of_files(translator.checkpoint),
         "vocabulary": sha256_of_files(translator.vocabulary),
-        "template": translator.template.text,
+        "template": translator.encoding.text,
         "sources": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
         "search": {
             "beam_size": options.beam_size,

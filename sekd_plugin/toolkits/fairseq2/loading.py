@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.gang import create_fake_gangs
 from fairseq2.model_checkpoint import CorruptModelCheckpointError
 from fairseq2.models import ModelFamily
-from fairseq2.models.clm import CausalLM
 from fairseq2.runtime.dependency import get_dependency_resolver
 from fairseq2.utils.structured import StandardValueConverter, StructureError
+from torch.nn import Module
 
-from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError, DataError, SekdError, did_you_mean
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.hugging_face_shape import exported_shape
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
+from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint, read_yaml
+from sekd_plugin.toolkits.fairseq2.sections import CorpusSection
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.hugging_face import exported_languages
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 from sekd_plugin.toolkits.fairseq2.translator import Translator
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary
@@ -31,7 +36,7 @@ def load_translator(
     name: str,
     *,
     tokenizer: Path | None = None,
-    template: str | None = None,
+    settings: Mapping[str, str] | None = None,
     device: str | None = None,
 ) -> Translator:
     """The model of a training run.
@@ -40,7 +45,7 @@ def load_translator(
         name: the run's folder, or ``FOLDER@step_N``, ``FOLDER@best``, ``FOLDER@last``. Without a
             choice it is the last checkpoint.
         tokenizer: where the run's vocabulary lies now; None is where the run says.
-        template: another prompt than the run's.
+        settings: settings of ``dataset`` other than the run's: another prompt, other languages.
         device: ``cpu``, ``cuda`` or ``cuda:N``; None takes CUDA where there is one.
 
     Raises:
@@ -68,10 +73,17 @@ def load_translator(
     shape = run / "checkpoints" / "model.yaml"
     model = _load_model(checkpoint, *_family_and_shape(shape), where)
     check_vocabulary("model", model, pieces)
+    kind = kind_of_class("model", type(model))
+    recorded = {
+        key: value
+        for key in kind.words_of_pairs
+        if isinstance(value := _value(config, "dataset", key), str)
+    }
     return Translator(
         model=model,
+        kind=kind,
         tokenizer=pieces,
-        template=PromptTemplate(template or _setting(record, config, "dataset", "template")),
+        encoding=_encoding(run, kind, {**recorded, **(settings or {})}, pieces),
         checkpoint=checkpoint,
         vocabulary=path,
         device=where,
@@ -79,7 +91,12 @@ def load_translator(
 
 
 def load_exported(
-    folder: Path, *, family: str, tokenizer: Path, template: str, device: str | None = None
+    folder: Path,
+    *,
+    family: str,
+    tokenizer: Path,
+    settings: Mapping[str, str],
+    device: str | None = None,
 ) -> Translator:
     """A model exported for Hugging Face, with the vocabulary and prompt that go with it.
 
@@ -88,7 +105,7 @@ def load_exported(
             been moved elsewhere.
         family: the tokenizer family of fairseq2, ``llama`` for a SentencePiece file.
         tokenizer: the vocabulary's file, or folder.
-        template: the prompt.
+        settings: the prompt or the languages, by their names under ``dataset``.
         device: as for :func:`load_translator`.
 
     Raises:
@@ -96,18 +113,40 @@ def load_exported(
     """
     where = chosen_device(device)
     check_checkpoint("model", folder)
-    pieces = load_tokenizer(family, tokenizer, where)
+    languages = exported_languages(folder)
+    pieces = load_tokenizer(
+        family, tokenizer, where, None if languages is None else {"langs": languages}
+    )
     shape = exported_shape(folder / "config.json", pad_idx=pieces.vocab_info.pad_idx)
     model = _load_model(folder, *shape, where)
     check_vocabulary("model", model, pieces)
+    kind = kind_of_class("model", type(model))
     return Translator(
         model=model,
+        kind=kind,
         tokenizer=pieces,
-        template=PromptTemplate(template),
+        encoding=_encoding(folder, kind, settings, pieces),
         checkpoint=folder,
         vocabulary=tokenizer,
         device=where,
     )
+
+
+def _encoding(
+    folder: Path, kind: ModelKind, settings: Mapping[str, str], tokenizer: Tokenizer
+) -> PairEncoding:
+    """How sentences are encoded, by settings of ``dataset``; errors name command-line options."""
+    options = {key: "--" + key.replace("_", "-") for key in (*kind.words_of_pairs, *settings)}
+    if not settings.keys() >= set(kind.words_of_pairs):
+        needed = " and ".join(options[key] for key in kind.words_of_pairs)
+        raise SekdError(f"{folder} does not say what its {kind.name} model reads; name {needed}")
+    try:
+        dataset = CorpusSection(**cast("dict[str, Any]", dict(settings)))
+        kind.check_dataset(dataset)
+        return kind.encoding(dataset, None, tokenizer)
+    except ConfigError as error:
+        key = error.key.removeprefix("dataset.")
+        raise ConfigError(options.get(key, error.key), error.problem) from None
 
 
 def _setting(file: Path, content: Mapping[str, object], *keys: str) -> str:
@@ -135,7 +174,7 @@ def _family_and_shape(file: Path) -> tuple[str, Mapping[str, object]]:
 
 def _load_model(
     checkpoint: Path, family_name: str, shape: Mapping[str, object], device: torch.device
-) -> CausalLM:
+) -> Module:
     """The weights in ``checkpoint`` as a model of the family and with the settings ``shape``."""
     families = {str(name) for name in get_dependency_resolver().iter_keys(_MODEL_FAMILY)}
     if family_name not in families:
@@ -157,7 +196,4 @@ def _load_model(
         cause = f": {error.__cause__}" if error.__cause__ else ""
         text = " ".join(f"{error}{cause}".split())
         raise SekdError(f"{checkpoint} cannot be loaded: {text}") from None
-    model.eval()
-    if not isinstance(model, CausalLM):
-        raise SekdError(f"{checkpoint} holds a {type(model).__name__}, not a language model")
-    return model
+    return model.eval()

@@ -23,6 +23,7 @@ from sekd_plugin.base_criterion import Criterion
 from sekd_plugin.errors import SekdError
 from sekd_plugin.output import CriterionOutput
 from sekd_plugin.thresholds import FixedThreshold, Threshold
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch
 from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
 
 PERCENTILES = (50, 90, 99)
@@ -297,7 +298,7 @@ def add_criterion_metrics(bag: MetricBag) -> None:
 
 @torch.inference_mode()
 def update_criterion_metrics(
-    bag: MetricBag, batch: SequenceBatch, criterion: Criterion, output: CriterionOutput
+    bag: MetricBag, batch: Batch, criterion: Criterion, output: CriterionOutput
 ) -> None:
     """Account for one micro-batch: every mean is a sum over target tokens and a count."""
     n, hard = output.num_targets, output.hard
@@ -322,7 +323,8 @@ def update_criterion_metrics(
     beta = getattr(criterion, "beta", None)
     if beta is not None and _can_be_hard(criterion.threshold):
         bag.get("beta", Latest).update(beta)
-    update_seq_batch_metrics(bag, batch)
+    # A batch of pairs has the same counts, of source and target together.
+    update_seq_batch_metrics(bag, cast(SequenceBatch, batch))
 
 
 def _can_be_hard(threshold: Threshold) -> bool:

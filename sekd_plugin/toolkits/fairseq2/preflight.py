@@ -44,6 +44,8 @@ from sekd_plugin.toolkits.fairseq2.cached_teacher import check_cache_fits, open_
 from sekd_plugin.toolkits.fairseq2.dataset import check_file
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.model_config import model_config
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.model_kinds import check_same_kind, stated_kind
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection, TrainingConfig
@@ -106,6 +108,7 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
             "stands in for the teacher, and there is one; remove one of them "
             "(on the command line: --config teacher=null)",
         )
+    kind = _checked_kind(config, resolver)
     _check_corpus(config.dataset)
     if config.translation.max_sentences is not None:
         at_least("translation.max_sentences", config.translation.max_sentences, 1)
@@ -119,10 +122,10 @@ def check_recipe(config: TrainingConfig, resolver: DependencyResolver) -> None:
     _check_model("model", config.model, resolver)
     if config.teacher is not None:
         _check_model("teacher", config.teacher, resolver)
-    _check_vocabularies(config, resolver)
-    if config.teacher_cache is not None:
+    _check_vocabularies(config, kind, resolver)
+    if config.teacher_cache is not None and kind is not None:
         size, _ = stated_sizes(config.model, resolver)
-        check_cache_fits(open_cache(config), criterion, size)
+        check_cache_fits(open_cache(config, kind), criterion, size)
     if not config.common.no_sweep_dir:
         raise ConfigError(
             "common.no_sweep_dir",
@@ -139,6 +142,9 @@ def check_for_caching(config: TrainingConfig, resolver: DependencyResolver) -> N
     """
     if config.teacher is None:
         raise ConfigError("teacher", "is missing; there is nothing to cache without one")
+    kind = stated_kind("teacher", config.teacher, resolver)
+    if kind is not None:
+        kind.check_dataset(config.dataset)
     _check_corpus(config.dataset)
     if config.tokenizer.path is None or config.tokenizer.family is None:
         raise ConfigError("tokenizer.path", "path and family of the vocabulary are both needed")
@@ -269,6 +275,17 @@ def _check_vocabulary_path(path: Path) -> None:
     raise ConfigError("tokenizer.path", f"{path} is not a file; {did_you_mean(path.name, near)}")
 
 
+def _checked_kind(config: TrainingConfig, resolver: DependencyResolver) -> ModelKind | None:
+    """The student's kind, checked against teacher and dataset; None where it is not known yet."""
+    kind = stated_kind("model", config.model, resolver)
+    if kind is None:
+        return None
+    if config.teacher is not None:
+        check_same_kind(kind, stated_kind("teacher", config.teacher, resolver) or kind)
+    kind.check_dataset(config.dataset)
+    return kind
+
+
 def _check_model(
     key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
 ) -> None:
@@ -281,12 +298,19 @@ def _check_model(
         check_checkpoint(f"{key}.path", section.path)
 
 
-def _check_vocabularies(config: TrainingConfig, resolver: DependencyResolver) -> None:
-    """Whether models and vocabulary fit, as far as the recipe says; loaded models tell the rest."""
+def _check_vocabularies(
+    config: TrainingConfig, kind: ModelKind | None, resolver: DependencyResolver
+) -> None:
+    """Whether models, languages and vocabulary fit; loaded models tell what a recipe does not."""
     family, path = config.tokenizer.family, config.tokenizer.path
-    if path is None or family is None or config.tokenizer.config_overrides is not None:
+    if path is None or family is None:
         return
-    info = load_tokenizer(family, path, torch.device("cpu")).vocab_info
+    overrides = cast("Mapping[str, object] | None", config.tokenizer.config_overrides)
+    tokenizer = load_tokenizer(family, path, torch.device("cpu"), overrides)
+    if kind is not None:
+        for file in (*config.dataset.train, *config.dataset.valid):
+            kind.encoding(config.dataset, file, tokenizer)
+    info = tokenizer.vocab_info
     size, pad = stated_sizes(config.model, resolver)
     check_sizes("model", size=size, pad=pad, info=info)
     if config.teacher is not None:
@@ -338,4 +362,9 @@ def check_checkpoint(key: str, path: Path) -> None:
             steps = sorted(step.name for step in (path / "checkpoints").glob("step_*"))
             last = steps[-1] if steps else "step_N"
             hint = f"; it is a training folder: name {path}/checkpoints/{last}/model"
+        elif any(path.glob("*.bin")):
+            hint = (
+                "; fairseq2 reads a folder's .safetensors only: save the .bin files once more, by "
+                "save_pretrained of transformers"
+            )
         raise ConfigError(key, f"{path} holds no model checkpoint{hint}")

@@ -7,20 +7,22 @@ from functools import cached_property
 from typing import Self, cast
 
 import numpy as np
-from fairseq2.datasets import DataReader, SequenceBatch
+from fairseq2.datasets import DataReader
 from fairseq2.gang import Gangs
 from typing_extensions import override
 
 from sekd_plugin.errors import ConfigError, SekdError
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch, BatchForm
 from sekd_plugin.toolkits.fairseq2.batching import Step, plan_epoch
-from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
+from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
+from sekd_plugin.toolkits.fairseq2.prompted_batches import PROMPTED_BATCHES
 
 
 class ChangedDataError(SekdError):
     """A run cannot be resumed because its training data is no longer the same."""
 
 
-class CorpusReader(DataReader[SequenceBatch]):
+class CorpusReader(DataReader[Batch]):
     """The batches of one data-parallel rank, epoch after epoch.
 
     Its state is two numbers, the epoch and the next step, and what tells whether they still
@@ -38,6 +40,7 @@ class CorpusReader(DataReader[SequenceBatch]):
         num_accumulate: int = 1,
         seed: int | None = None,
         key: str = "dataset.train",
+        batches: BatchForm = PROMPTED_BATCHES,
     ) -> None:
         """What is read, and by whom.
 
@@ -49,11 +52,13 @@ class CorpusReader(DataReader[SequenceBatch]):
             num_accumulate: batches a rank takes each step.
             seed: of the shuffling; None reads in order of length, every example once.
             key: the setting that named the files, for errors.
+            batches: how examples share a batch.
 
         Raises:
             ConfigError: an epoch has fewer sentences than a step has batches.
         """
         self._corpus = corpus
+        self._batches = batches
         self._rank = gangs.dp.rank
         self._num_ranks = gangs.dp.size
         self._batch_tokens = batch_tokens
@@ -77,7 +82,7 @@ class CorpusReader(DataReader[SequenceBatch]):
         return self
 
     @override
-    def __next__(self) -> list[SequenceBatch]:
+    def __next__(self) -> list[Batch]:
         if self._plan is None:
             self._plan = self._make_plan()
         if self._next_step >= len(self._plan):
@@ -85,7 +90,7 @@ class CorpusReader(DataReader[SequenceBatch]):
         step = self._plan[self._next_step]
         self._next_step += 1
         mine = step[self._rank :: self._num_ranks]
-        return [collate(self._corpus, batch, self._pad_index) for batch in mine]
+        return [self._batches.collate(self._corpus, batch, self._pad_index) for batch in mine]
 
     @override
     def reset(self) -> None:
@@ -140,9 +145,9 @@ class CorpusReader(DataReader[SequenceBatch]):
         if self._seed is not None:
             generator = np.random.default_rng([self._seed, self._epoch])
             chosen = self._choose(generator)
-        lengths = self._corpus.lengths()
+        widths = self._batches.widths(self._corpus)
         plan = plan_epoch(
-            [lengths[example] for example in chosen],
+            [widths[example] for example in chosen],
             batch_tokens=self._batch_tokens,
             batches_per_step=self._batches_per_step,
             generator=generator,

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from fairseq2.data.tokenizers import Tokenizer
-from fairseq2.datasets import DataReader, SequenceBatch
+from fairseq2.datasets import DataReader
 from fairseq2.evaluator import EvalUnit
 from fairseq2.logging import log
 from fairseq2.model_checkpoint import CorruptModelCheckpointError
-from fairseq2.models.clm import CausalLM
-from fairseq2.models.transformer_lm import TransformerLM
 from fairseq2.recipe.base import Recipe, RecipeContext
 from fairseq2.recipe.composition import register_reference_model
-from fairseq2.recipe.error import ModelTypeNotValidError
 from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task
 from torch.nn import Module
 from typing_extensions import override
 
 from sekd_plugin.base_criterion import Criterion, criteria
-from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.plugins import import_plugins
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch
 from sekd_plugin.toolkits.fairseq2.bleu import TranslationEvalUnit
 from sekd_plugin.toolkits.fairseq2.cached_teacher import (
     CachedTeacher,
@@ -38,9 +33,10 @@ from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
 from sekd_plugin.toolkits.fairseq2.faults.skipped_list import SkippedList
 from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
 from sekd_plugin.toolkits.fairseq2.misfit import misfit
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.model_kinds import check_same_kind, kind_of_class
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
-from sekd_plugin.toolkits.fairseq2.student import make_student
 from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher, Teacher
 from sekd_plugin.toolkits.fairseq2.tensor_parallel_norm import mend_gradient_norm
 from sekd_plugin.toolkits.fairseq2.units import (
@@ -55,11 +51,9 @@ from sekd_plugin.toolkits.fairseq2.vocabulary import (
     padding_index,
 )
 
-M = TypeVar("M", bound=Module)
-
 
 class TrainingRecipe(Recipe):
-    """Trains a decoder-only translation model under any registered criterion."""
+    """Trains a translation model under any registered criterion."""
 
     @override
     def register(self, container: DependencyContainer) -> None:
@@ -69,7 +63,7 @@ class TrainingRecipe(Recipe):
 
     @override
     def setup_model(self, context: RecipeContext, model: Module, newly_initialized: bool) -> Module:
-        make_student(model)
+        kind_of_class("model", type(model)).make_student(model)
         return model
 
     @override
@@ -77,29 +71,31 @@ class TrainingRecipe(Recipe):
         config = context.get_config_as(TrainingConfig)
         criterion = build_criterion(config, context.gangs.root.device)
         tokenizer = context.get_tokenizer()
-        template = PromptTemplate(config.dataset.template)
-        student = load_model(context, TransformerLM, "model")
+        student = load_model(context, "model")
+        kind = kind_of_class("model", type(student))
+        kind.check_dataset(config.dataset)
         check_vocabulary("model", student, tokenizer)
-        longest = {"student": student.max_seq_len}
+        longest = {"student": kind.longest(student)}
         teacher: Teacher | None = None
         cache = None
         if config.teacher_cache is not None:
-            cache = open_cache(config)
+            cache = open_cache(config, kind)
             check_cache_fits(cache, criterion, output_size(student))
-            teacher = CachedTeacher(cache)
+            teacher = CachedTeacher(cache, kind.batches)
         elif criterion.needs_teacher:
-            model = load_model(context, CausalLM, "teacher")
+            model = load_model(context, "teacher")
+            check_same_kind(kind, kind_of_class("teacher", type(model)))
             check_vocabulary("teacher", model, tokenizer, student=student)
-            longest["teacher"] = model.max_seq_len
-            teacher = LiveTeacher(model)
+            longest["teacher"] = kind.longest(model)
+            teacher = LiveTeacher(model, kind.run_teacher)
 
         share_steps_over(criterion, context.gangs)
         mend_gradient_norm(context.get_data_parallel_model(), context.gangs)
         skips = config.faults.non_finite == "skip"
         distillation = Distillation(
-            context.get_data_parallel_model(), teacher, criterion, skips=skips
+            context.get_data_parallel_model(), teacher, criterion, kind.batches, skips=skips
         )
-        train = self._encode(config, "train", tokenizer, template, longest)
+        train = self._encode(config, "train", kind, tokenizer, longest)
         reader = CorpusReader(
             train,
             context.gangs,
@@ -107,15 +103,16 @@ class TrainingRecipe(Recipe):
             pad_index=padding_index(tokenizer),
             num_accumulate=config.trainer.grad_accumulation.num_batches,
             seed=config.common.seed if config.dataset.shuffle else None,
+            batches=kind.batches,
         )
         valid = None
         if config.dataset.valid:
-            valid = self._encode(config, "valid", tokenizer, template, longest)
+            valid = self._encode(config, "valid", kind, tokenizer, longest)
         if cache is not None:
             check_covers(cache, train, "dataset.train")
             if valid is not None:
                 check_covers(cache, valid, "dataset.valid")
-        units, readers = self._validation(context, config, distillation, tokenizer, valid)
+        units, readers = self._validation(context, config, kind, distillation, valid)
         counts, skipped = FaultCounts(), None
         if skips:
             most = config.faults.max_skipped
@@ -124,7 +121,8 @@ class TrainingRecipe(Recipe):
             DistillationTrainUnit(distillation, counts, skipped), reader, units, readers
         )
         if context.gangs.root.rank == 0:
-            trainer.register_hg_export_hook(mend_exports(context.output_dir, student, tokenizer))
+            mending = kind.export_mending(student, config.dataset, tokenizer)
+            trainer.register_hg_export_hook(mend_exports(context.output_dir, mending))
         return trainer
 
     @property
@@ -136,17 +134,16 @@ class TrainingRecipe(Recipe):
         self,
         config: TrainingConfig,
         split: str,
+        kind: ModelKind,
         tokenizer: Tokenizer,
-        template: PromptTemplate,
-        longest: dict[str, int],
+        longest: dict[str, tuple[int, ...]],
     ) -> EncodedCorpus:
         files: list[CorpusFileSection] = getattr(config.dataset, split)
         training = split == "train"
         corpus = encode_corpus(
             files,
             key=f"dataset.{split}",
-            tokenizer=tokenizer,
-            template=template,
+            encodings=[kind.encoding(config.dataset, file, tokenizer) for file in files],
             max_source_tokens=config.dataset.max_source_tokens if training else None,
             max_target_tokens=config.dataset.max_target_tokens if training else None,
             model_tokens=longest,
@@ -168,12 +165,13 @@ class TrainingRecipe(Recipe):
         self,
         context: RecipeContext,
         config: TrainingConfig,
+        kind: ModelKind,
         distillation: Distillation,
-        tokenizer: Tokenizer,
         corpus: EncodedCorpus | None,
-    ) -> tuple[list[EvalUnit[SequenceBatch]], list[DataReader[SequenceBatch]]]:
+    ) -> tuple[list[EvalUnit[Batch]], list[DataReader[Batch]]]:
         if corpus is None:
             return [], []
+        tokenizer = context.get_tokenizer()
 
         def reader() -> CorpusReader:
             return CorpusReader(
@@ -182,36 +180,32 @@ class TrainingRecipe(Recipe):
                 batch_tokens=config.dataset.batch_tokens,
                 pad_index=padding_index(tokenizer),
                 key="dataset.valid",
+                batches=kind.batches,
             )
 
-        units: list[EvalUnit[SequenceBatch]] = [
-            DistillationEvalUnit(distillation, context.output_dir)
-        ]
-        readers: list[DataReader[SequenceBatch]] = [reader()]
+        units: list[EvalUnit[Batch]] = [DistillationEvalUnit(distillation, context.output_dir)]
+        readers: list[DataReader[Batch]] = [reader()]
         if config.translation.bleu:
-            model = context.get_model_as(TransformerLM)
+            model = context.get_model()
             units.append(
-                TranslationEvalUnit(model, tokenizer, corpus, context.gangs, config.translation)
+                TranslationEvalUnit(
+                    model, kind, tokenizer, corpus, context.gangs, config.translation
+                )
             )
             readers.append(reader())
         return units, readers
 
 
-def load_model(context: RecipeContext, kind: type[M], section: str) -> M:
+def load_model(context: RecipeContext, section: str) -> Module:
     """The model of a section of the recipe.
 
     Raises:
         ConfigError: the checkpoint cannot be read, or is of a model of another shape.
     """
     try:
-        return context.get_model_as(kind, section)
+        return context.get_model(section)
     except CorruptModelCheckpointError as error:
         raise misfit(section, error) from None
-    except ModelTypeNotValidError as error:
-        raise ConfigError(
-            f"{section}.family",
-            f"gives a {error.kls.__name__}, which is not a {kind.__name__}",
-        ) from None
 
 
 def build_criterion(config: TrainingConfig, device: torch.device) -> Criterion:

@@ -41,6 +41,12 @@ class CorpusFileSection:
     weight: float = 1.0
     """How often a sentence is seen in an epoch: 2 is twice; 0.5 is a random half, drawn anew."""
 
+    source_language: str | None = None
+    """The language of the file's sources, where it is not ``dataset.source_language``."""
+
+    target_language: str | None = None
+    """The language of the file's translations, where it is not ``dataset.target_language``."""
+
     noise: Noise | None = None
     """Pairs to spoil, for study; None spoils none."""
 
@@ -56,10 +62,17 @@ class CorpusSection:
     """The validation files; none means no validation."""
 
     template: str = "Translate this from English to German: {source}\n"
-    """The prompt; ``{source}`` stands for the sentence to translate."""
+    """The prompt of a decoder-only model; ``{source}`` stands for the sentence to translate."""
+
+    source_language: str | None = None
+    """The language to translate from, for an encoder–decoder model: a name of its vocabulary, as
+    ``eng_Latn``."""
+
+    target_language: str | None = None
+    """The language to translate to, likewise, as ``deu_Latn``."""
 
     max_source_tokens: int = 256
-    """Pairs whose prompt is longer, in tokens, are dropped from training, and counted."""
+    """Pairs whose prompt, or source, has more tokens are dropped from training, and counted."""
 
     max_target_tokens: int = 256
     """Pairs whose translation is longer, in tokens, are dropped from training, and counted."""

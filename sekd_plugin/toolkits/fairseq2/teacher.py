@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
 import torch
-from fairseq2.datasets import SequenceBatch
 from fairseq2.models.clm import CausalLM
 from fairseq2.models.transformer_lm import TransformerLM
 from fairseq2.nn import BatchLayout
@@ -17,6 +17,7 @@ from torch.nn import Module
 from sekd_plugin.kernels.row_kernel import TeacherRows
 from sekd_plugin.rows import TargetRows
 from sekd_plugin.teachers import SparseTeacher
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch, Inputs
 from sekd_plugin.toolkits.fairseq2.projection import in_autocast, output_projection
 from sekd_plugin.toolkits.fairseq2.student import decoder_output
 
@@ -45,32 +46,15 @@ class TeacherWords(Protocol):
 class Teacher(Protocol):
     """Where what the teacher has to say comes from."""
 
-    def read(
-        self, batch: SequenceBatch, seqs: Tensor, layout: BatchLayout, rows: TargetRows
-    ) -> TeacherWords:
+    def read(self, batch: Batch, inputs: Inputs, rows: TargetRows) -> TeacherWords:
         """What it has to say on a batch.
 
         Args:
-            batch: the sentences, prompt and translation.
-            seqs: what a model reads of them, ``[B, S]``.
-            layout: how long each is.
+            batch: the sentences, source and translation.
+            inputs: what a model reads of them.
             rows: where the target tokens are.
         """
         ...
-
-
-@dataclass(frozen=True)
-class LiveTeacher:
-    """A teacher in memory, run on each batch."""
-
-    model: CausalLM
-    """The model, frozen."""
-
-    def read(
-        self, batch: SequenceBatch, seqs: Tensor, layout: BatchLayout, rows: TargetRows
-    ) -> TeacherOutput:
-        """Run it."""
-        return TeacherOutput.of(self.model, seqs, layout)
 
 
 @dataclass(frozen=True)
@@ -119,3 +103,18 @@ class TeacherOutput:
             return states
         logits: Tensor = self.final_proj(states)
         return logits
+
+
+@dataclass(frozen=True)
+class LiveTeacher:
+    """A teacher in memory, run on each batch."""
+
+    model: Module
+    """The model, frozen."""
+
+    run: Callable[..., TeacherOutput] = TeacherOutput.of
+    """From the model and what it reads, each for itself, to what it has to say."""
+
+    def read(self, batch: Batch, inputs: Inputs, rows: TargetRows) -> TeacherOutput:
+        """Run it."""
+        return self.run(self.model, *inputs)

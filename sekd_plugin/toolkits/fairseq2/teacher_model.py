@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from fairseq2.gang import Gang, Gangs
 from fairseq2.model_checkpoint import CorruptModelCheckpointError
-from fairseq2.models.clm import CausalLM
 from fairseq2.nn import Sharded
 from fairseq2.recipe.config import ReferenceModelSection
 from fairseq2.runtime.dependency import DependencyResolver
 from torch import Tensor
+from torch.nn import Module
 
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.toolkits.fairseq2.misfit import misfit
@@ -24,7 +24,7 @@ _SAMPLES = 4096
 
 def load_teacher(
     section: ReferenceModelSection, resolver: DependencyResolver, gangs: Gangs
-) -> CausalLM:
+) -> Module:
     """The frozen teacher that a recipe's section ``teacher`` names.
 
     Args:
@@ -33,16 +33,12 @@ def load_teacher(
         gangs: the processes; its tensor-parallel ranks hold a part of the teacher each.
 
     Raises:
-        ConfigError: it is not known, cannot be read, or is of another kind or shape.
+        ConfigError: it is not known, cannot be read, or is of another shape.
     """
     try:
         model = _load(section, resolver, gangs)
     except (CorruptModelCheckpointError, FileNotFoundError) as error:
         raise misfit("teacher", error) from None
-    if not isinstance(model, CausalLM):
-        raise ConfigError(
-            "teacher.family", f"gives a {type(model).__name__}, which is not a CausalLM"
-        )
     if gangs.tp.size > 1 and not any(isinstance(module, Sharded) for module in model.modules()):
         raise ConfigError(
             "gang.tensor_parallel_size",
@@ -53,7 +49,7 @@ def load_teacher(
 
 
 @torch.no_grad()
-def fingerprint(model: torch.nn.Module, gang: Gang) -> str:
+def fingerprint(model: Module, gang: Gang) -> str:
     """SHA-256 of a model's parameters: names, shapes, dtypes, and a sample of each one's numbers.
 
     Training changes nearly every number of a model, so a sample tells two apart. A model that is
@@ -90,9 +86,7 @@ def _whole(part: Tensor, dim: int, gang: Gang) -> Tensor:
     return torch.cat(parts, dim)
 
 
-def _load(
-    section: ReferenceModelSection, resolver: DependencyResolver, gangs: Gangs
-) -> torch.nn.Module:
+def _load(section: ReferenceModelSection, resolver: DependencyResolver, gangs: Gangs) -> Module:
     family, config = model_config("teacher", section, resolver)
     options: dict[str, Any] = {"load_rank0_only": False, "mmap": section.mmap}
     if section.path is not None:

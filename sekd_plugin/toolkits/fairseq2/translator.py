@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 from fairseq2.data.tokenizers import Tokenizer
-from fairseq2.models.clm import CausalLM
+from torch.nn import Module
 
-from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.progress import Progress, SilentProgress
-from sekd_plugin.toolkits.fairseq2.decoding import MAX_LENGTH_RATIO, translate_prompts
-from sekd_plugin.toolkits.fairseq2.prompts import encode_prompt
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding
+from sekd_plugin.toolkits.fairseq2.search import MAX_LENGTH_RATIO
 from sekd_plugin.toolkits.fairseq2.vocabulary import padding_index
 
 
@@ -32,24 +32,28 @@ class DecodingOptions:
     """Where a translation without an end is cut off, at the latest."""
 
     max_target_ratio: float = MAX_LENGTH_RATIO
-    """It is cut off, too, at ten words more than so many times the prompt's length."""
+    """It is cut off, too, at ten words more than so many times the length of its prompt, or source,
+    in tokens."""
 
     batch_tokens: int = 8192
-    """The most prompt tokens in a batch; it changes speed and memory only."""
+    """The most of these tokens in a batch; it changes speed and memory only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Translator:
     """A model that translates sentences."""
 
-    model: CausalLM
+    model: Module
     """The model, in evaluation mode."""
+
+    kind: ModelKind
+    """What kind of model it is."""
 
     tokenizer: Tokenizer
     """Its vocabulary."""
 
-    template: PromptTemplate
-    """The prompt it was trained with."""
+    encoding: PairEncoding
+    """The prompt it was trained with, or the languages."""
 
     checkpoint: Path
     """The folder its weights were read from."""
@@ -73,19 +77,18 @@ class Translator:
         """
         options = options or DecodingOptions()
         full = [number for number, source in enumerate(sources) if source.strip()]
-        prompts = [
-            torch.tensor(
-                encode_prompt(self.tokenizer, self.template, sources[number]), device=self.device
-            )
+        encoded = [
+            torch.tensor(self.encoding.encode_source(sources[number]), device=self.device)
             for number in full
         ]
         info = self.tokenizer.vocab_info
         if info.eos_idx is None:
             raise ConfigError("tokenizer", "has no end-of-sequence piece")
         ticks = iter((progress or SilentProgress()).track(range(len(full)), "sentences", len(full)))
-        found = translate_prompts(
+        found = self.kind.translate(
             self.model,
-            prompts,
+            encoded,
+            [self.encoding.prefix] * len(encoded),
             eos_index=info.eos_idx,
             pad_index=padding_index(self.tokenizer),
             max_length=options.max_target_tokens,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from fairseq2.datasets import SequenceBatch
 from fairseq2.evaluator import EvalUnit
 from fairseq2.gang import Gangs
 from fairseq2.metrics import MetricBag, Sum
@@ -22,6 +21,7 @@ from sekd_plugin.kernels.row_kernel import TeacherRows
 from sekd_plugin.new_file import replace_file
 from sekd_plugin.output import CriterionOutput, NonFiniteLogitsError
 from sekd_plugin.rows import TargetRows
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch, BatchForm
 from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
 from sekd_plugin.toolkits.fairseq2.faults.overflows import Overflows
 from sekd_plugin.toolkits.fairseq2.faults.places import in_words, places_of
@@ -49,6 +49,7 @@ from sekd_plugin.toolkits.fairseq2.projection import (
     in_autocast,
     output_projection,
 )
+from sekd_plugin.toolkits.fairseq2.prompted_batches import PROMPTED_BATCHES
 from sekd_plugin.toolkits.fairseq2.teacher import Teacher, TeacherArguments
 
 
@@ -60,6 +61,7 @@ class Distillation:
         student: Module,
         teacher: Teacher | None,
         criterion: Criterion,
+        batches: BatchForm = PROMPTED_BATCHES,
         *,
         skips: bool = False,
     ) -> None:
@@ -69,29 +71,31 @@ class Distillation:
             student: the model as wrapped for data parallelism.
             teacher: run or read for each batch; None where the criterion needs none.
             criterion: the loss.
+            batches: how student and teacher read a batch.
             skips: whether sentences are left out on which the teacher is not finite.
         """
         self._student = student
         self._teacher = teacher
+        self.batches = batches
         self.criterion = criterion
         self.sound = SoundSentences(criterion) if skips else None
         self.step_nr = 0
 
-    def __call__(self, batch: SequenceBatch) -> tuple[Tensor, CriterionOutput]:
+    def __call__(self, batch: Batch) -> tuple[Tensor, CriterionOutput]:
         """The loss, a sum over target tokens, and all else that the criterion saw.
 
         Raises:
             NonFiniteStepError: logits or a loss are not finite; it names step, files and lines.
         """
         input_batch, target_batch = batch.as_auto_regressive()
-        seqs, layout = input_batch.as_input()
+        inputs = self.batches.inputs(input_batch)
         targets, mask = target_batch.seqs, target_batch.target_mask
         if mask is None:
             mask = torch.ones_like(targets, dtype=torch.bool)
         rows = TargetRows.of(targets, mask)
         teacher = None
         if self._teacher is not None:
-            teacher = self._teacher.read(batch, seqs, layout, rows)
+            teacher = self._teacher.read(batch, inputs, rows)
         outputs: list[CriterionOutput] = []
 
         def loss_of_states(states: Tensor, final_proj: Module) -> Tensor:
@@ -124,7 +128,7 @@ class Distillation:
             outputs.append(output)
             return output.loss
 
-        loss = self._student(seqs, layout, loss_of_states=loss_of_states)
+        loss = self._student(*inputs, loss_of_states=loss_of_states)
         return loss, outputs[-1]
 
     def _from_logits(
@@ -171,7 +175,7 @@ class Distillation:
         return loss_on, lambda rows: TeacherFaults.of_arguments(teacher).take(rows)
 
     def _stopped(
-        self, problem: str, places: Sequence[int], batch: SequenceBatch, rows: TargetRows
+        self, problem: str, places: Sequence[int], batch: Batch, rows: TargetRows
     ) -> NonFiniteStepError:
         """The error that names step, files and lines of the target rows ``places``."""
         examples = places_of(batch)
@@ -183,7 +187,7 @@ class Distillation:
         )
 
 
-class DistillationTrainUnit(TrainUnit[SequenceBatch]):
+class DistillationTrainUnit(TrainUnit[Batch]):
     """Trains on batches, and closes the criterion's step before the next one begins."""
 
     def __init__(
@@ -228,9 +232,7 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
             self._criterion.discard_step()
 
     @override
-    def process_batch(
-        self, batch: SequenceBatch, metric_bag: MetricBag
-    ) -> tuple[Tensor, int | None]:
+    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
         self._criterion.train()
         self._overflows.add(batch)
         loss, output = self._distillation(batch)
@@ -238,7 +240,7 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
         if self._distillation.sound is not None and self._skipped is not None:
             skipped = self._distillation.sound.take()
             num_targets = self._skipped.account(batch, skipped, num_targets)
-            batch = without_targets_of(batch, skipped)
+            batch = without_targets_of(batch, skipped, self._distillation.batches)
         update_criterion_metrics(metric_bag, batch, self._criterion, output)
         return loss, num_targets
 
@@ -251,7 +253,7 @@ class DistillationTrainUnit(TrainUnit[SequenceBatch]):
             values["total_num_overflows"] = self._counts.num_overflows
 
 
-class DistillationEvalUnit(EvalUnit[SequenceBatch]):
+class DistillationEvalUnit(EvalUnit[Batch]):
     """Measures the same on validation batches, and leaves the criterion's state alone.
 
     The histogram of difficulties is kept as ``difficulty/step_N.json`` in the run's folder.
@@ -275,14 +277,14 @@ class DistillationEvalUnit(EvalUnit[SequenceBatch]):
         self._step_nr = step_nr
 
     @override
-    def process_batch(self, batch: SequenceBatch, metric_bag: MetricBag) -> None:
+    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
         self._criterion.eval()
         _, output = self._distillation(batch)
         if self._distillation.sound is not None:
             skipped = self._distillation.sound.take()
             metric_bag.get("num_skipped", Sum).update(len(skipped))
             warn_of(batch, skipped, "in validation")
-            batch = without_targets_of(batch, skipped)
+            batch = without_targets_of(batch, skipped, self._distillation.batches)
         update_criterion_metrics(metric_bag, batch, self._criterion, output)
         metric_bag.get("difficulty_histogram", Histogram).update(output.difficulty)
 

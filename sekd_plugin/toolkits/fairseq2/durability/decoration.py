@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 from fairseq2.runtime.dependency import DependencyContainer, DependencyResolver
@@ -11,7 +11,11 @@ T = TypeVar("T")
 
 
 def decorate(
-    container: DependencyContainer, kind: type[T], wrap: Callable[[DependencyResolver, T], T]
+    container: DependencyContainer,
+    kind: type[T],
+    wrap: Callable[[DependencyResolver, T], T],
+    *,
+    key: Hashable | None = None,
 ) -> None:
     """Have whoever asks the container for a ``kind`` get ``wrap(resolver, original)``.
 
@@ -21,8 +25,9 @@ def decorate(
         container: before anything was resolved from it.
         kind: the class that fairseq2 registered the part under.
         wrap: makes the part to be used from the resolver and fairseq2's own.
+        key: which of several parts of that class.
     """
-    registration = container._registrations[(kind, None)]
+    registration = container._registrations[(kind, key)]
     original = registration.provider
 
     def provide(resolver: DependencyResolver) -> object:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fairseq2.datasets import SequenceBatch
 from fairseq2.logging import log
 
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch
 from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
 from sekd_plugin.toolkits.fairseq2.faults.places import Place, in_words, places_of
 
@@ -35,7 +35,7 @@ class Overflows:
         self._step_nr = step_nr
         self._places = []
 
-    def add(self, batch: SequenceBatch) -> None:
+    def add(self, batch: Batch) -> None:
         """A batch of the step."""
         self._places.extend(places_of(batch))
 

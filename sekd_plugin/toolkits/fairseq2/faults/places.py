@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
-from fairseq2.datasets import SequenceBatch
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch
 
 Place = tuple[Path, int]
 """File and line of a sentence."""
 
 
-def places_of(batch: SequenceBatch) -> Sequence[Place]:
+def places_of(batch: Batch) -> Sequence[Place]:
     """File and line of each sentence of a batch, as it was collated."""
     return cast("Sequence[Place]", batch.example)
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from fairseq2.datasets import SequenceBatch
 from fairseq2.gang import Gangs, ReduceOperation
 from fairseq2.logging import log
 
+from sekd_plugin.toolkits.fairseq2.batch_form import Batch, BatchForm
 from sekd_plugin.toolkits.fairseq2.durability.metrics_file import drop_lost_records
 from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
 from sekd_plugin.toolkits.fairseq2.faults.places import in_words, places_of
@@ -49,9 +49,7 @@ class SkippedList:
         self._step_nr = step_nr
         self._step_targets = 0
 
-    def account(
-        self, batch: SequenceBatch, skipped: Sequence[SkippedSentence], num_targets: int
-    ) -> int:
+    def account(self, batch: Batch, skipped: Sequence[SkippedSentence], num_targets: int) -> int:
         """Put down what was left out of a batch.
 
         Args:
@@ -93,7 +91,7 @@ class SkippedList:
     def _file_of(self, rank: int) -> Path:
         return self._folder / f"rank_{rank}.jsonl"
 
-    def _write(self, batch: SequenceBatch, skipped: Sequence[SkippedSentence]) -> None:
+    def _write(self, batch: Batch, skipped: Sequence[SkippedSentence]) -> None:
         if not skipped:
             return
         warn_of(batch, skipped, f"step {self._step_nr}")
@@ -121,7 +119,7 @@ def _rank_of(file: Path) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def warn_of(batch: SequenceBatch, skipped: Sequence[SkippedSentence], when: str) -> None:
+def warn_of(batch: Batch, skipped: Sequence[SkippedSentence], when: str) -> None:
     """Say in the log which sentences of a batch were left out, and why."""
     places = places_of(batch)
     for sentence in skipped:
@@ -129,14 +127,11 @@ def warn_of(batch: SequenceBatch, skipped: Sequence[SkippedSentence], when: str)
         log.warning("{}: {} on {}; it is left out", when, sentence.reason, where)
 
 
-def without_targets_of(batch: SequenceBatch, skipped: Sequence[SkippedSentence]) -> SequenceBatch:
+def without_targets_of(
+    batch: Batch, skipped: Sequence[SkippedSentence], batches: BatchForm
+) -> Batch:
     """The batch as it was learnt from: sentences that were left out have no target token."""
     if not skipped or batch.target_mask is None:
         return batch
     rows = torch.tensor([sentence.row for sentence in skipped], device=batch.target_mask.device)
-    return SequenceBatch(
-        batch.seqs,
-        list(batch.seq_lens),
-        target_mask=batch.target_mask.index_fill(0, rows, False),
-        example=batch.example,
-    )
+    return batches.masked(batch, batch.target_mask.index_fill(0, rows, False))

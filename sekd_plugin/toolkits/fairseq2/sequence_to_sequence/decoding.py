@@ -1,4 +1,4 @@
-"""Greedy translation with an encoder–decoder model: the same words whatever the batch."""
+"""Translation with an encoder–decoder model: the same words whatever the batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor
 
 from sekd_plugin.errors import SekdError
-from sekd_plugin.toolkits.fairseq2.decoding import equal_lengths
+from sekd_plugin.toolkits.fairseq2.search import MAX_LENGTH_RATIO, next_words, search_all
 
 
 @torch.inference_mode()
@@ -18,28 +18,33 @@ def translate_sources(
     model: Seq2SeqModel,
     sources: Sequence[Tensor],
     *,
-    prefix: Sequence[int],
+    prefixes: Sequence[Sequence[int]],
     eos_index: int,
     pad_index: int,
     max_length: int,
+    max_length_ratio: float = MAX_LENGTH_RATIO,
+    beam_size: int = 1,
+    length_penalty: float = 1.0,
     banned: Sequence[int] = (),
     batch_tokens: int = 8192,
     names: Sequence[str] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> list[list[int]]:
-    """Translate sources, each as if it were alone: the likeliest word at each place.
-
-    Sources of equal length share a batch.
+    """Translate sources, each as if it were alone; the search is :func:`translate_prompts`'s.
 
     Args:
         model: the model; put into evaluation mode meanwhile.
         sources: token ids, ``[S]`` each, language and end included.
-        prefix: what the decoder is given before the first word.
+        prefixes: what the decoder is given before the first word, equally many ids for each
+            source.
         eos_index: the word that ends a translation.
         pad_index: never produced.
-        max_length: a translation is cut off at so many words, its end counted.
+        max_length: a translation is cut off at so many words, its end counted,
+        max_length_ratio: and at ten more than so many times its source's length.
+        beam_size: 1 is greedy.
+        length_penalty: the power of the length; only with a beam.
         banned: further words that are never produced.
-        batch_tokens: the most source tokens in a batch.
+        batch_tokens: the most source tokens in a batch, hypotheses counted.
         names: what errors call each source; None numbers them.
         progress: called with the number of sources just finished.
 
@@ -57,53 +62,82 @@ def translate_sources(
                 f"{model.max_source_seq_len}"
             )
     forbidden = sorted({pad_index, *banned} - {eos_index})
-    room = min(max_length, model.max_target_seq_len - len(prefix) + 1)
-    translations: list[list[int]] = [[] for _ in sources]
+    given = max(map(len, prefixes), default=0)
+
+    def begin(numbers: list[int], room: int) -> _Steps:
+        chosen = torch.stack([sources[number] for number in numbers])
+        read = chosen.new_tensor([list(prefixes[number]) for number in numbers])
+        return _Steps(model, chosen, read, room, forbidden)
+
     was_training = model.training
     model.eval()
     try:
-        for batch in equal_lengths(sources, batch_tokens):
-            seqs = torch.stack([sources[number] for number in batch])
-            found = _greedy(model, seqs, prefix, eos_index, forbidden, room)
-            for number, translation in zip(batch, found, strict=True):
-                translations[number] = translation
-            if progress is not None:
-                progress(len(batch))
+        return search_all(
+            sources,
+            begin,
+            # The last word is only produced, never read.
+            lambda length: model.max_target_seq_len - given + 1,
+            eos_index=eos_index,
+            max_length=max_length,
+            max_length_ratio=max_length_ratio,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
     finally:
         model.train(was_training)
-    return translations
 
 
-def _greedy(
-    model: Seq2SeqModel,
-    sources: Tensor,
-    prefix: Sequence[int],
-    eos_index: int,
-    forbidden: list[int],
-    room: int,
-) -> list[list[int]]:
-    translations: list[list[int]] = [[] for _ in range(sources.shape[0])]
-    active = list(range(sources.shape[0]))
-    state = IncrementalStateBag(len(prefix) + room)
-    read = sources.new_tensor(prefix).expand(sources.shape[0], -1)
-    for place in range(room):
-        logits = model(
-            sources, BatchLayout.of(sources), read, BatchLayout.of(read), state_bag=state
-        )[:, -1]
-        state.increment_step_nr(read.shape[1])
-        if logits.isnan().any():
-            raise SekdError("the model's outputs are not numbers (NaN); its training went wrong")
-        logits[:, forbidden] = -torch.inf
-        words = logits.argmax(dim=-1)
-        going = (words != eos_index).nonzero().squeeze(-1)
-        active = [active[row] for row in going.tolist()]
-        words = words[going]
-        for number, word in zip(active, words.tolist(), strict=True):
-            translations[number].append(word)
-        if not active or place == room - 1:
-            break
-        if going.numel() < sources.shape[0]:
-            state.reorder(going)
-            sources = sources[going]
-        read = words.unsqueeze(-1)
-    return translations
+class _Steps:
+    """The model, one word at a time, with what it has read so far in a cache."""
+
+    def __init__(
+        self,
+        model: Seq2SeqModel,
+        sources: Tensor,
+        prefixes: Tensor,
+        room: int,
+        forbidden: Sequence[int],
+    ) -> None:
+        self._model = model
+        self._sources = sources
+        self._state = IncrementalStateBag(prefixes.shape[1] + room + 1)
+        self._forbidden = forbidden
+        self._log_probs = self._read(prefixes)
+
+    @property
+    def log_probs(self) -> Tensor:
+        return self._log_probs
+
+    def advance(self, rows: Tensor, words: Tensor) -> None:
+        self._reorder(rows)
+        self._log_probs = self._read(words.unsqueeze(-1))
+
+    def _reorder(self, rows: Tensor) -> None:
+        """Keep some rows of the cache.
+
+        fairseq2 does not reorder what the decoder keeps of the encoder where as many rows stay as
+        there were; so it is asked for one row more, and then for one less.
+        """
+        count = self._sources.shape[0]
+        same = torch.arange(count, device=rows.device)
+        if torch.equal(rows, same):
+            return
+        if rows.shape[0] == count:
+            self._state.reorder(torch.cat([rows, rows[:1]]))
+            self._state.reorder(same)
+        else:
+            self._state.reorder(rows)
+        self._sources = self._sources[rows]
+
+    def _read(self, seqs: Tensor) -> Tensor:
+        logits = self._model(
+            self._sources,
+            BatchLayout.of(self._sources),
+            seqs,
+            BatchLayout.of(seqs),
+            state_bag=self._state,
+        )
+        self._state.increment_step_nr(seqs.shape[1])
+        return next_words(logits[:, -1], self._forbidden)

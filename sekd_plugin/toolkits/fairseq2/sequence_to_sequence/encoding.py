@@ -6,13 +6,15 @@ is given the language, and learns the words and the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import ClassVar
 
 from fairseq2.data.tokenizers import TokenEncoder, Tokenizer
 from fairseq2.error import NotSupportedError
 
-from sekd_plugin.errors import ConfigError
+from sekd_plugin.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,9 @@ class Direction:
     prefix: tuple[int, ...] = field(init=False)
     """What the decoder is given before the first word, the language's piece last."""
 
+    source_name: ClassVar[str] = "source"
+    """What the ids of a source are called."""
+
     def __post_init__(self) -> None:
         """Look both languages up.
 
@@ -39,26 +44,56 @@ class Direction:
         """
         _encoder(self.tokenizer, self.source, "source")
         given = _encoder(self.tokenizer, self.target, "target").prefix_indices
-        if given is None or given.numel() == 0:
-            raise ConfigError("tokenizer.family", "has no language pieces; 'nllb' has")
+        assert given is not None
         object.__setattr__(self, "prefix", tuple(int(piece) for piece in given))
 
-    def encode_source(self, text: str) -> list[int]:
-        """The ids that the encoder reads, language and end included."""
-        return [int(piece) for piece in _encoder(self.tokenizer, self.source, "source")(text)]
+    @property
+    def text(self) -> str:
+        """Both languages."""
+        return f"{self.source} → {self.target}"
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_source(self, source: str) -> list[int]:
+        """The ids that the encoder reads, language and end included."""
+        return [int(piece) for piece in _encoder(self.tokenizer, self.source, "source")(source)]
+
+    def encode_target(self, target: str) -> list[int]:
         """The ids that the decoder learns, the end included and :attr:`prefix` left out."""
-        pieces = _encoder(self.tokenizer, self.target, "target")(text)
+        pieces = _encoder(self.tokenizer, self.target, "target")(target)
         return [int(piece) for piece in pieces][len(self.prefix) :]
+
+    def sequences(self, source: list[int], target: list[int]) -> dict[str, int]:
+        """One for the encoder, and one for the decoder."""
+        read = len(self.prefix) + len(target) - 1
+        return {"the source is": len(source), "the translation is": read}
+
+
+def languages_of(tokenizer: Tokenizer) -> list[str]:
+    """The languages of a vocabulary, in its order; none where it has no pieces for languages.
+
+    fairseq2's tokenizers keep them to themselves.
+    """
+    languages: Iterable[str] = getattr(tokenizer, "_langs", ())
+
+    def piece(language: str) -> int:
+        return int(tokenizer.create_encoder(lang=language, mode="source")("")[0])
+
+    return sorted(languages, key=piece)
 
 
 @lru_cache(maxsize=16)
 def _encoder(tokenizer: Tokenizer, language: str, mode: str) -> TokenEncoder:
+    languages = languages_of(tokenizer)
+    if not languages:
+        raise ConfigError(
+            "tokenizer.family",
+            "gives a vocabulary without pieces for languages, which an encoder–decoder model "
+            "needs; 'nllb' has them",
+        )
     try:
         return tokenizer.create_encoder(task="translation", lang=language, mode=mode)
-    except (NotSupportedError, ValueError) as error:
-        problem = " ".join(str(error).replace("`", "").split())
+    except (NotSupportedError, ValueError):
         raise ConfigError(
-            f"dataset.{mode}_language", f"'{language}' cannot be used: {problem}"
+            f"dataset.{mode}_language",
+            f"'{language}' is not a language of the vocabulary; "
+            f"{did_you_mean(language, languages)}",
         ) from None

@@ -1,0 +1,40 @@
+"""What every way to make token ids of a sentence pair has in common."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class PairEncoding(Protocol):
+    """How a sentence pair becomes the ids that a model reads and learns."""
+
+    @property
+    def text(self) -> str:
+        """What tells it from another, in words: a template, or two languages."""
+        ...
+
+    @property
+    def source_name(self) -> str:
+        """What the ids of a source are called: ``prompt``, or ``source``."""
+        ...
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """What a decoder is given before each target; never learnt."""
+        ...
+
+    def encode_source(self, source: str) -> list[int]:
+        """What is read of a source."""
+        ...
+
+    def encode_target(self, target: str) -> list[int]:
+        """What is learnt of a target, its end included."""
+        ...
+
+    def sequences(self, source: list[int], target: list[int]) -> dict[str, int]:
+        """The sequences that a model reads of an encoded pair, and how many tokens each has.
+
+        A key is subject and verb of what is said of a sequence, as ``the source is``. The last
+        token of a target is only predicted, never read.
+        """
+        ...
