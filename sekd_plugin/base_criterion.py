@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sekd_plugin.checks import one_of
+from sekd_plugin.distributions import undefined_rows
 from sekd_plugin.errors import ComponentError, ConfigError
 from sekd_plugin.kernels.decision import BatchDecision, Decision, RanksDecision
 from sekd_plugin.kernels.division import Division
@@ -378,8 +379,7 @@ class Criterion(nn.Module, ABC):
             logits = found.log_probabilities if isinstance(found, SparseTeacher) else found
             if logits is None:
                 continue
-            broken = logits.isnan().any(-1) | torch.isposinf(logits).any(-1)
-            broken |= torch.isneginf(logits).all(-1)
+            broken = undefined_rows(logits)
             if bool(broken.any()):
                 raise NonFiniteLogitsError(name, rows[broken].tolist(), undefined.numel())
         component = self.computed_by("difficulty" if bool(difficulty.any()) else "loss")

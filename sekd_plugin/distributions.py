@@ -28,6 +28,19 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(rows, dim=-1)
 
 
+def undefined_rows(logits: Tensor) -> Tensor:
+    """Which rows of logits are no distribution: NaN or +inf in them, or -inf throughout.
+
+    Args:
+        logits: ``[n, V]``.
+
+    Returns:
+        ``[n]`` bool.
+    """
+    broken = logits.isnan().any(-1) | torch.isposinf(logits).any(-1)
+    return broken | torch.isneginf(logits).all(-1)
+
+
 def log_self_target(log_teacher: Tensor, targets: Tensor, teacher_weight: float) -> Tensor:
     """The target that teacher and gold form together: log ỹ, ỹ = (1 − λ)·y + λ·p.
 

@@ -15,6 +15,7 @@ from fairseq2.runtime.dependency import DependencyResolver
 
 from sekd_plugin.checksum import sha256_of_files
 from sekd_plugin.corpus import PromptTemplate
+from sekd_plugin.distributions import undefined_rows
 from sekd_plugin.errors import ConfigError, DataError
 from sekd_plugin.kernels.fused import ChunkBytes, row_chunks
 from sekd_plugin.progress import Progress
@@ -247,8 +248,7 @@ class _Filler:
     def _check_finite(
         self, logits: torch.Tensor, rows: torch.Tensor, sentences: Sequence[int]
     ) -> None:
-        broken = logits.isnan().any(-1) | torch.isposinf(logits).any(-1)
-        broken |= torch.isneginf(logits).all(-1)
+        broken = undefined_rows(logits)
         if bool(broken.any()):
             first = int(rows[broken.nonzero()[0, 0]])
             file, line = self._corpus.places[sentences[first]]
