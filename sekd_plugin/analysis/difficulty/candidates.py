@@ -53,8 +53,8 @@ class Decided:
     candidate: Candidate
     """The threshold."""
 
-    gamma: float
-    """Γ, its own or the one that its decision implies."""
+    gamma: float | None
+    """Γ, its own or the one that its decision implies; None where no one Γ decides so."""
 
     hard: Tensor
     """``[n]`` bool."""
@@ -79,7 +79,9 @@ def candidates(gammas: Sequence[float], own: Sequence[Candidate]) -> list[Candid
             except ConfigError:
                 continue
             found.append(candidate)
-    unique = {json.dumps([each.name, each.config], sort_keys=True): each for each in found}
+    unique = {
+        json.dumps([each.name, each.config], sort_keys=True, default=str): each for each in found
+    }
     return list(unique.values())
 
 
@@ -103,6 +105,8 @@ def decide(candidate: Candidate, difficulty: Tensor, sentences: Tensor) -> Decid
     gamma = threshold.gamma
     if gamma is None:
         gamma = implied_gamma(difficulty, hard)
+        if bool((difficulty[hard] < gamma).any()):
+            gamma = None
     return Decided(candidate=candidate, gamma=gamma, hard=hard)
 
 

@@ -14,7 +14,7 @@ from sekd_plugin.analysis.report.series import NUM_STYLES, Series
 
 Figures = Mapping[str, Any]
 
-_LABELS, _ROW = 158.0, 26.0
+_LABELS, _ROW = 150.0, 26.0
 _SHOWN_QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
@@ -42,7 +42,8 @@ def percent(share: float | None) -> str:
         return f"{value:.0f} %"
     if value < 0.001:
         return "< 0.001 %"
-    return f"{value:.1f} %" if value >= 0.095 else f"{value:.1g} %"
+    text = f"{value:.1f}".removesuffix(".0") if value >= 0.095 else f"{value:.1g}"
+    return f"{text} %"
 
 
 def number(value: float | None) -> str:
@@ -118,7 +119,7 @@ def part_drawing(part: Figures, figures: Figures) -> Drawing:
     ratio = figures["reference"]["ratio"]
     overall = figures["reference"]["share"]
     groups = part["groups"]
-    room = WIDTH - 12.0 - _LABELS - 108.0
+    room = WIDTH - 12.0 - _LABELS - 130.0
     most = max([group["share_hard"] for group in groups] + [overall]) or 1.0
     height = TOP + _ROW * len(groups) + 8.0
     place = _LABELS + room * overall / most
@@ -156,8 +157,9 @@ def part_drawing(part: Figures, figures: Figures) -> Drawing:
             tag(
                 "text",
                 f"{percent(share)} of {group['tokens']:,}",
-                x=_LABELS + max(length, 1.0) + 6.0,
+                x=WIDTH - 12.0,
                 y=y + 15.0,
+                text_anchor="end",
             ),
         ]
     said = "; ".join(f"{group['label']}: {percent(group['share_hard'])}" for group in groups)

@@ -127,7 +127,7 @@ def hard_set(column: Column, table: TokenTable, targets: Tensor, ratio: float) -
     """Γ for a share of hard tokens, and what these tokens are like."""
     gamma = column.gamma(ratio)
     hard = column.above(gamma)
-    gold = table.student.gold[hard]
+    gold = table.student.log_gold[hard].exp()
     any_hard = gold.numel() > 0
     agrees = table.teacher.words[hard, 0] == targets[hard]
     return HardSet(

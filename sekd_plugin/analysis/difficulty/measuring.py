@@ -64,9 +64,10 @@ def measure(
 
 def _likely(log_p: Tensor, targets: Tensor) -> Likely:
     found, words = log_p.topk(min(LISTED, log_p.shape[-1]), dim=-1)
-    gold = log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return Likely(
-        words=words.to(torch.int32).cpu(), probabilities=_kept(found.exp()), gold=_kept(gold.exp())
+        words=words.to(torch.int32).cpu(),
+        probabilities=_kept(found.exp()),
+        log_gold=_kept(log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1)),
     )
 
 

@@ -161,7 +161,7 @@ def _overlaps(figures: Figures) -> list[Markup]:
             "p",
             "Overlap is what two sets share, |A ∩ B| / |A ∪ B|: 1 is the same tokens, 0 none in "
             "common. A threshold has seen all tokens once as a finished step and decides on them "
-            "as one batch; a schedule is at its start.",
+            "as one batch; a schedule is at its start. One that decides by sentence has no one Γ.",
             class_="soft",
         ),
     ]

@@ -116,7 +116,7 @@ def equal_groups(values: Tensor, unit: str) -> tuple[Tensor, list[str]]:
     edges = torch.unique(ordered[places])
     edges = edges[edges > ordered[0]]
     numbers = torch.bucketize(values.double(), edges, right=True)
-    ends = [f"{edge:.2g}" for edge in edges.tolist()]
+    ends = [f"{edge:.2g}".replace("inf", "∞") for edge in edges.tolist()]
     labels = [f"below {ends[0]}{unit}"] if ends else ["all"]
     labels += [f"{low} to {high}{unit}" for low, high in pairwise(ends)]
     labels += [f"{ends[-1]}{unit} and more"] if ends else []
@@ -137,11 +137,11 @@ def _entropy(table: TokenTable, places: TokenPlaces) -> tuple[Tensor, list[str]]
 
 
 def _teacher_gap(table: TokenTable, places: TokenPlaces) -> tuple[Tensor, list[str]]:
-    return equal_groups(-table.teacher.gold.log(), " nats")
+    return equal_groups(-table.teacher.log_gold, " nats")
 
 
 def _student_gap(table: TokenTable, places: TokenPlaces) -> tuple[Tensor, list[str]]:
-    return equal_groups(-table.student.gold.log(), " nats")
+    return equal_groups(-table.student.log_gold, " nats")
 
 
 def _frequency(table: TokenTable, places: TokenPlaces) -> tuple[Tensor, list[str]]:

@@ -50,7 +50,7 @@ def sentence_figures(analysis: Analysis, columns: Sequence[Column], shown: int) 
 def _likely(likely: Likely, rows: slice) -> dict[str, Any]:
     thousandths = (likely.probabilities[rows] * 1000.0).round().to(torch.int64)
     return {
-        "gold": _digits(likely.gold[rows], 3),
+        "gold": _digits(likely.log_gold[rows].exp(), 3),
         "words": likely.words[rows].tolist(),
         "thousandths": thousandths.tolist(),
     }

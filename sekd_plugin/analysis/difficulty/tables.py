@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sekd_plugin.analysis.difficulty.charts import number, percent
-from sekd_plugin.analysis.report.markup import Markup, tag
+from sekd_plugin.analysis.report.markup import Markup, join, tag
 
 Figures = Mapping[str, Any]
 
@@ -76,15 +76,15 @@ def _flow(value: object) -> str:
 
 def quantile_table(figures: Figures) -> Markup:
     """Quantiles of each measure, and its Γ for each share of hard tokens."""
-    head = ["difficulty by", "at", "mean", *(_ordinal(share) for share in _SHOWN_QUANTILES)]
+    head = ["difficulty by", "mean", *(_ordinal(share) for share in _SHOWN_QUANTILES)]
     head += [f"Γ, {percent(ratio)} hard" for ratio in figures["ratios"]]
     rows = []
     for column in figures["columns"]:
         quantiles = dict(map(tuple, column["quantiles"]))
+        at = figures["checkpoints"][column["checkpoint"]]["name"]
         rows.append(
             [
-                column["divergence"],
-                figures["checkpoints"][column["checkpoint"]]["name"],
+                join([column["divergence"], tag("small", f"at {at}")]),
                 number(column["mean"]),
                 *(number(quantiles[share]) for share in _SHOWN_QUANTILES),
                 *(number(each["gamma"]) for each in column["hard"]),
@@ -144,7 +144,7 @@ def threshold_table(figures: Figures) -> Markup:
     rows = [
         [
             row["label"],
-            number(row["gamma"]),
+            "–" if row["gamma"] is None else number(row["gamma"]),
             percent(row["share"]),
             percent(row["sentences"]),
             f"{row['with_reference']:.2f}",

@@ -20,13 +20,15 @@ class Likely:
     probabilities: Tensor
     """``[n, k]`` fp32, theirs."""
 
-    gold: Tensor
-    """``[n]`` fp32, the probability of the gold word."""
+    log_gold: Tensor
+    """``[n]`` fp32, the log-probability of the gold word; it may be -inf."""
 
     def chosen(self, rows: Tensor) -> Likely:
         """Some of the tokens."""
         return Likely(
-            words=self.words[rows], probabilities=self.probabilities[rows], gold=self.gold[rows]
+            words=self.words[rows],
+            probabilities=self.probabilities[rows],
+            log_gold=self.log_gold[rows],
         )
 
     @staticmethod
@@ -35,7 +37,7 @@ class Likely:
         return Likely(
             words=torch.cat([part.words for part in parts]),
             probabilities=torch.cat([part.probabilities for part in parts]),
-            gold=torch.cat([part.gold for part in parts]),
+            log_gold=torch.cat([part.log_gold for part in parts]),
         )
 
 

@@ -115,9 +115,11 @@ class Plan:
         """What the teacher is read from."""
         section = self.subject.config.teacher
         if self.subject.teacher is not None:
-            return self.subject.teacher
+            path = _teacher_path(self.subject)
+            assert path is not None
+            return _shown_path(path.resolve())
         assert section is not None
-        return str(section.path or section.name)
+        return str(section.name) if section.path is None else _shown_path(section.path)
 
 
 def plan_analysis(subject: Subject) -> Plan:
@@ -347,6 +349,12 @@ def _check_teacher(subject: Subject) -> None:
     path = _teacher_path(subject)
     if path is not None:
         check_checkpoint("teacher", path)
+
+
+def _shown_path(path: Path) -> str:
+    """A checkpoint of a run as ``RUN@step_N``, anything else as it is."""
+    is_checkpoint = path.name == "model" and path.parent.parent.name == "checkpoints"
+    return f"{path.parents[2].name}@{path.parent.name}" if is_checkpoint else str(path)
 
 
 def _is_exported(folder: Path) -> bool:

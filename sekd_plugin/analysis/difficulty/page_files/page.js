@@ -18,7 +18,7 @@
     const value = 100 * share;
     if (value === 0 || value >= 9.95) return value.toFixed(0) + " %";
     if (value < 0.001) return "< 0.001 %";
-    return (value >= 0.095 ? value.toFixed(1) : Number(value.toPrecision(1))) + " %";
+    return (value >= 0.095 ? Number(value.toFixed(1)) : Number(value.toPrecision(1))) + " %";
   };
   const short = (value) => (value === null ? "∞" : String(Number(value.toPrecision(3))));
   const finite = (value) => (value === null ? Infinity : value);
@@ -208,43 +208,48 @@
 
   // ── What is known of a token: shown where the pointer or the focus is ───────────────────────
 
-  const listing = (title, model, place, gold) => {
-    const table = make("table");
+  const listing = (sentence, place) => {
+    const gold = sentence.words[place];
+    const table = make("table", undefined, "likeliest");
     const head = table.createTHead().insertRow();
-    head.append(make("th", title), make("th", "p"));
+    head.append(make("th", "teacher"), make("th", "p"), make("th", "student"), make("th", "q"));
     const body = table.createTBody();
-    model.words[place].forEach((id, number) => {
+    const models = [sentence.teacher, sentence.student];
+    models[0].words[place].forEach((_, number) => {
       const row = body.insertRow();
-      if (id === gold) row.className = "is-gold";
-      row.insertCell().textContent = shownPiece(pieces[id]) + (id === gold ? " (gold)" : "");
-      row.insertCell().textContent = percent(model.thousandths[place][number] / 1000);
+      for (const model of models) {
+        const id = model.words[place][number];
+        const cell = row.insertCell();
+        cell.textContent = shownPiece(pieces[id]) + (id === gold ? " (gold)" : "");
+        cell.classList.toggle("is-gold", id === gold);
+        row.insertCell().textContent = percent(model.thousandths[place][number] / 1000);
+      }
     });
     return table;
   };
-  const fillDetail = (sentence, place) => {
-    const gold = sentence.words[place];
-    const values = make("table");
-    const head = values.createTHead().insertRow();
-    head.append(make("th", "difficulty"), make("th", "d"), make("th", ""));
-    const body = values.createTBody();
+  const difficultyTable = (sentence, place) => {
+    const table = make("table");
+    const last = data.checkpoints.length - 1;
+    const body = table.createTBody();
     data.columns.forEach((each, number) => {
       const value = sentence.difficulty[number][place];
       const limit = finite(each.hard.find((h) => String(h.ratio) === chosen.ratio).gamma);
       const row = body.insertRow();
-      row.insertCell().textContent = data.checkpoints.length > 1
-        ? columnName(each) : each.divergence;
+      row.insertCell().textContent = each.checkpoint === last
+        ? each.divergence : data.checkpoints[each.checkpoint].name;
       row.insertCell().textContent = short(value);
       row.insertCell().textContent = finite(value) > limit ? "hard" : "easy";
     });
-    const { teacher, student } = sentence;
+    return table;
+  };
+  const fillDetail = (sentence, place) => {
     at("detail").replaceChildren(
-      make("h3", `gold: ${shownPiece(pieces[gold])}`),
-      make("p", `p(gold) ${percent(teacher.gold[place])} · q(gold) ` +
-        `${percent(student.gold[place])} · H(p) ${short(sentence.entropy[place])} nats · ` +
+      make("h3", `gold: ${shownPiece(pieces[sentence.words[place]])}`),
+      make("p", `p(gold) ${percent(sentence.teacher.gold[place])} · q(gold) ` +
+        `${percent(sentence.student.gold[place])} · H(p) ${short(sentence.entropy[place])} nats · ` +
         `token ${place + 1} of ${sentence.words.length}`),
-      listing("teacher's likeliest", teacher, place, gold),
-      listing("student's likeliest", student, place, gold),
-      values);
+      listing(sentence, place),
+      difficultyTable(sentence, place));
   };
   let open = null;
   const hideDetail = () => {
@@ -265,6 +270,10 @@
     const fits = below + detail.offsetHeight < innerHeight;
     detail.style.left = Math.max(8, left) + "px";
     detail.style.top = (fits ? below : Math.max(8, room.top - detail.offsetHeight - 8)) + "px";
+    const cover = detail.getBoundingClientRect();
+    const hidden = room.bottom > cover.top && room.top < cover.bottom &&
+      room.right > cover.left && room.left < cover.right;
+    if (hidden) scrollBy(0, room.bottom + 12 - cover.top); // on a phone it lies at the bottom
   };
   const tokenAt = (event) => event.target.closest && event.target.closest(".token[data-place]");
   const listenToTokens = () => {
