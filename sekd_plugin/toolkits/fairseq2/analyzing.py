@@ -176,7 +176,7 @@ def origin(plan: Plan) -> dict[str, Any]:
             "template": config.dataset.template,
             "teacher_weight": plan.criterion.teacher_weight,
             "temperature": plan.criterion.temperature,
-            "divergences": _plain(plan.measures),
+            "divergences": _plain(list(plan.measures.values())),
             "threshold": _plain(plan.threshold),
             "thresholds": [[each.name, _plain(each.config)] for each in subject.thresholds],
             "sentences": subject.sentences,
@@ -271,7 +271,8 @@ def _criterion(config: TrainingConfig) -> tuple[SelfEvolutionKD, str | None, dic
         settings = {}
         note = (
             f"the recipe's criterion is {name}, which compares with no teacher; difficulty is that "
-            "of self_evolution_kd with its defaults (change it with --config criterion.config.…)"
+            "of self_evolution_kd with its defaults "
+            "(others: --config criterion.name=self_evolution_kd criterion.config.…)"
         )
     if not isinstance(made, SelfEvolutionKD) or isinstance(made, WordKD):
         shared = {key: settings[key] for key in settings_of(SelfEvolutionKD) if key in settings}
