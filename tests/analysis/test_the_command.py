@@ -13,7 +13,6 @@ from sekd_plugin.cli import main
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.criterion import SelfEvolutionKD
 from sekd_plugin.errors import DataError
-from sekd_plugin.kernels.fused import ChunkBytes
 from sekd_plugin.progress import SilentProgress
 from sekd_plugin.toolkits.fairseq2 import measured_corpus
 from sekd_plugin.toolkits.fairseq2.dataset import encode_corpus
@@ -182,7 +181,7 @@ def test_difficulties_do_not_depend_on_batches_and_chunks(distilled, shared_fold
 
     real = measured_corpus.measure
     monkeypatch.setattr(measured_corpus, "measure", recorded)
-    monkeypatch.setattr(measured_corpus, "ChunkBytes", lambda: ChunkBytes(logits_bytes=4 * 300 * 7))
+    monkeypatch.setattr(measured_corpus, "_CHUNK_BYTES", 4 * 300 * 7)
     cut = measured(64)
     assert max(sizes) == 7 and sum(sizes) == whole.num_tokens
     assert torch.equal(cut.student.words[:, 0], whole.student.words[:, 0])

@@ -16,13 +16,17 @@ from sekd_plugin.criterion import SelfEvolutionKD
 from sekd_plugin.distributions import undefined_rows
 from sekd_plugin.divergences import Divergence
 from sekd_plugin.errors import DataError
-from sekd_plugin.kernels.fused import ChunkBytes, row_chunks
+from sekd_plugin.kernels.fused import row_chunks
 from sekd_plugin.progress import Progress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput
 from sekd_plugin.toolkits.fairseq2.vocabulary import output_size
+
+
+# Several divergences are measured on a chunk, each with copies of it: small chunks stay in caches.
+_CHUNK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ def _measure_batch(
     states = {name: output.target_states(rows) for name, output in outputs.items()}
     parts = []
     size = output_size(student) or states["student"].shape[-1]
-    for chunk in row_chunks(rows.num_targets, size, ChunkBytes().logits_bytes):
+    for chunk in row_chunks(rows.num_targets, size, _CHUNK_BYTES):
         logits = {name: output.project(states[name][chunk]) for name, output in outputs.items()}
         shared = shared_vocabulary(logits["teacher"].shape[-1], logits["student"].shape[-1])
         for name, values in logits.items():
