@@ -24,7 +24,6 @@ from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput
 from sekd_plugin.toolkits.fairseq2.vocabulary import output_size
 
-
 # Several divergences are measured on a chunk, each with copies of it: small chunks stay in caches.
 _CHUNK_BYTES = 8 * 2**20
 
