@@ -86,6 +86,19 @@ class TokenTable:
         )
 
 
+def write_rows(whole: TokenTable, rows: Tensor, part: TokenTable) -> None:
+    """Write ``part`` into ``whole``, in place, at the places ``rows``."""
+    for target, source in zip(_tensors(whole), _tensors(part), strict=True):
+        target[rows] = source
+
+
+def _tensors(table: TokenTable) -> list[Tensor]:
+    found = [*table.difficulty.values(), table.entropy]
+    for likely in (table.teacher, table.student):
+        found += [likely.words, likely.probabilities, likely.log_gold]
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenPlaces:
     """Where the n target tokens of a development set stand, sentence by sentence."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from fairseq2.models.clm import CausalLM
-from torch import Tensor
 
 from sekd_plugin.analysis.difficulty.measuring import measure
-from sekd_plugin.analysis.difficulty.token_table import TokenPlaces, TokenTable
+from sekd_plugin.analysis.difficulty.token_table import TokenPlaces, TokenTable, write_rows
 from sekd_plugin.criterion import SelfEvolutionKD
 from sekd_plugin.distributions import undefined_rows
 from sekd_plugin.divergences import Divergence
@@ -73,16 +73,22 @@ def measure_corpus(
         generator=None,
     )
     batches = [batch for (batch,) in steps]
-    parts: list[TokenTable] = []
+    starts = [0, *accumulate(map(len, corpus.targets))]
+    whole: list[TokenTable] = []
 
     def measured() -> Iterator[int]:
         for batch in batches:
-            parts.extend(_measure_batch(student, teacher, corpus, batch, measurement))
+            part = TokenTable.joined(_measure_batch(student, teacher, corpus, batch, measurement))
+            if not whole:
+                # In one piece from the start: small pieces between a batch's large ones would
+                # keep the memory of all batches from being used again.
+                whole.append(part.chosen(torch.zeros(starts[-1], dtype=torch.int64)))
+            rows = [torch.arange(starts[each], starts[each + 1]) for each in batch]
+            write_rows(whole[0], torch.cat(rows), part)
             yield from batch
 
     deque(progress.track(measured(), label, len(corpus)), maxlen=0)
-    order = [sentence for batch in batches for sentence in batch]
-    return TokenTable.joined(parts).chosen(_back_in_order(order, corpus))
+    return whole[0]
 
 
 @torch.no_grad()
@@ -125,17 +131,6 @@ def _measure_batch(
             )
         )
     return parts
-
-
-def _back_in_order(order: Sequence[int], corpus: EncodedCorpus) -> Tensor:
-    """Which measured rows stand first, second … in the order of the corpus."""
-    places: dict[int, Tensor] = {}
-    start = 0
-    for sentence in order:
-        count = len(corpus.targets[sentence])
-        places[sentence] = torch.arange(start, start + count)
-        start += count
-    return torch.cat([places[sentence] for sentence in range(len(corpus))])
 
 
 def token_places(corpus: EncodedCorpus, pieces: Mapping[int, str], end: int) -> TokenPlaces:
