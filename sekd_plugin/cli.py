@@ -18,6 +18,7 @@ COMMANDS = {
     "prepare": "turn parallel files into a vocabulary and clean splits",
     "translate": "translate a file or standard input with a trained model",
     "evaluate": "score one or several systems on a test set",
+    "analyze": "how difficult tokens are for a student, and which Γ to start with",
     "list": "show the divergences, thresholds, proxies and criteria there are",
     "demo": "the whole story on the shipped sample corpus, with a report",
 }

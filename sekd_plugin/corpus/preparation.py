@@ -6,7 +6,6 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,6 +18,7 @@ from sekd_plugin.corpus.pairs import read_pairs
 from sekd_plugin.corpus.report import SPLITS, PreparationReport
 from sekd_plugin.corpus.result_folder import (
     REPORT,
+    disk_errors_named,
     finished_report,
     partial_folder,
 )
@@ -107,7 +107,7 @@ def prepare_corpus(
     finished = finished_report(folder, made_from)
     if finished is not None:
         return PreparationReport(**finished), False
-    with _disk_errors_named(folder), partial_folder(folder, _NAMES) as partial:
+    with disk_errors_named(folder), partial_folder(folder, _NAMES) as partial:
         with BrokenLines(partial / RECORD, settings.max_broken_share) as broken:
             splits = _split(partial, inputs, num_pairs, settings, progress, broken)
         vocabulary, processor = _vocabulary(partial, splits.kept["train"], settings, progress)
@@ -137,14 +137,6 @@ def prepare_corpus(
         )
         (partial / REPORT).write_text(report.to_json(), encoding="utf-8")
     return report, True
-
-
-@contextmanager
-def _disk_errors_named(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SekdError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def _contents(

@@ -55,6 +55,19 @@ def finished_report(folder: Path, made_from: Mapping[str, Any]) -> dict[str, Any
 
 
 @contextmanager
+def disk_errors_named(folder: Path) -> Iterator[None]:
+    """Tell what the disk refuses in one line that names ``folder``.
+
+    Raises:
+        SekdError: something could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SekdError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
 def partial_folder(folder: Path, names: frozenset[str]) -> Iterator[Path]:
     """A folder ``NAME.partial`` to write the files ``names`` in; it becomes ``folder`` at the end.
 

@@ -78,7 +78,11 @@ def shipped_files() -> set[str]:
         if path.is_file()
         and not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
     }
-    return modules | recipes | {"sekd_plugin/py.typed"}
+    page = {
+        f"sekd_plugin/analysis/difficulty/page_files/page.{ending}"
+        for ending in ("html", "css", "js")
+    }
+    return modules | page | recipes | {"sekd_plugin/py.typed"}
 
 
 def test_the_wheel_holds_every_module_and_every_recipe(wheel):

@@ -59,7 +59,7 @@ class GivenWords:
 
     words: torch.Tensor
 
-    def read(self, batch, seqs, layout, rows):
+    def read(self, batch, inputs, rows):
         return self
 
     def for_states(self, group):

@@ -69,16 +69,23 @@ def grid(axes: Axes) -> Markup:
 
 
 def figure(
-    title: str, caption: str, description: str, drawing: Sequence[Markup], legend: Markup
+    title: str,
+    caption: str,
+    description: str,
+    drawing: Sequence[Markup],
+    legend: Markup,
+    *,
+    height: float = HEIGHT,
 ) -> Markup:
     """A chart with its title above, legend and caption below.
 
-    ``description`` says in words what is drawn, for those who cannot see it.
+    ``description`` says in words what is drawn, for those who cannot see it; ``height`` is that of
+    the drawing.
     """
     picture = tag(
         "svg",
         *drawing,
-        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        viewBox=f"0 0 {WIDTH:g} {height:g}",
         role="img",
         aria_label=description,
         class_="chart",

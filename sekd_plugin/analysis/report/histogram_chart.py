@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sekd_plugin.analysis.report.chart import BOTTOM, HEIGHT, figure, grid, make_axes
-from sekd_plugin.analysis.report.markup import Markup, join, tag
+from sekd_plugin.analysis.report.markup import Markup, tag
+from sekd_plugin.analysis.report.outline import outline
 from sekd_plugin.analysis.report.results import DifficultyHistogram
 from sekd_plugin.analysis.report.scale import Scale
-from sekd_plugin.analysis.report.series import DASHES, Series, legend
+from sekd_plugin.analysis.report.series import Series, legend
 
 _BINS = 20
 
@@ -42,7 +43,7 @@ def histogram_chart(
     series = []
     for shares, histogram, gamma, style in zip(merged, histograms, gammas, styles, strict=True):
         name = f"step {histogram.step:,}"
-        parts.append(_outline(edges, end, shares, axes.x, axes.y, name, style))
+        parts.append(outline(edges, end, shares, axes.x, axes.y, name, style))
         if gamma is not None and gamma < end:
             parts.append(_gamma_line(gamma, axes.x, axes.y, name, style))
         series.append(Series(name=name, points=(), style=style))
@@ -79,41 +80,6 @@ def _shares(histogram: DifficultyHistogram, starts: Sequence[int]) -> list[float
         100.0 * sum(histogram.counts[start:end]) / total
         for start, end in zip(starts, ends, strict=True)
     ]
-
-
-def _outline(
-    edges: Sequence[float],
-    end: float,
-    shares: Sequence[float],
-    x: Scale,
-    y: Scale,
-    name: str,
-    style: int,
-) -> Markup:
-    uppers = [*edges[1:], end]
-    path = [f"{x(0.0):.1f},{HEIGHT - BOTTOM:.1f}"]
-    touch = []
-    for number, (low, high, share) in enumerate(zip(edges, uppers, shares, strict=True)):
-        path += [f"{x(low):.1f},{y(share):.1f}", f"{x(high):.1f},{y(share):.1f}"]
-        span = (
-            f"{low:g} nats and more" if number == len(shares) - 1 else f"{low:g} to {high:g} nats"
-        )
-        touch.append(
-            tag(
-                "rect",
-                tag("title", f"{name}, {span}: {share:.1f} % of the words"),
-                x=x(low),
-                y=y(share) - 4.0,
-                width=x(high) - x(low),
-                height=8.0,
-                class_="touch",
-            )
-        )
-    path.append(f"{x(end):.1f},{HEIGHT - BOTTOM:.1f}")
-    line = tag(
-        "polyline", points=" ".join(path), class_=f"line s{style}", stroke_dasharray=DASHES[style]
-    )
-    return join([line, *touch])
 
 
 def _gamma_line(gamma: float, x: Scale, y: Scale, name: str, style: int) -> Markup:

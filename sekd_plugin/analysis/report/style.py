@@ -37,7 +37,9 @@ td small { display: block; color: var(--soft); }
 .chart .label { fill: var(--ink); font-size: 12px; }
 .grid { stroke: var(--line); stroke-width: 1; } .axis { stroke: var(--soft); stroke-width: 1; }
 .line { fill: none; stroke-width: 2; } .faint { stroke-width: 1.5; opacity: .8; }
-.gamma { stroke-width: 1.5; stroke-dasharray: 2 4; } .touch { fill: transparent; stroke: none; }
+.gamma { stroke-width: 1.5; stroke-dasharray: 2 4; } .sheet { fill: var(--paper); }
+.bar { fill: var(--c0); } .file { font-family: system-ui, "Segoe UI", Roboto, sans-serif; }
+.touch { fill: transparent; stroke: none; }
 .s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); }
 .s3 { stroke: var(--c3); } .s4 { stroke: var(--c4); }
 .marker { stroke-width: 1.5; fill: var(--card); }

@@ -156,13 +156,14 @@ def fill_cache(
     for sentence in progress.track(filler.fill(folder, keys), "cache-teacher", total):
         num_sentences += 1
         num_tokens += len(corpus.targets[sentence])
-    if gangs.tp.rank == 0:
+    leads = gangs.tp.rank == 0
+    if leads:
         finish(folder, plan)
     gangs.tp.barrier()
     gangs.close()
     return Made(
         finished=is_finished(folder),
-        leads=gangs.tp.rank == 0,
+        leads=leads,
         num_sentences=num_sentences,
         num_tokens=num_tokens,
         seconds=time.monotonic() - begun,

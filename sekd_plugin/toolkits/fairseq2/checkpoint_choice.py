@@ -35,11 +35,7 @@ def chosen_checkpoint(run: Path, choice: str) -> Path:
         raise SekdError(f"{run} is not a folder; {did_you_mean(run.name, near)}")
     if not (run / "config.yaml").is_file():
         raise SekdError(f"{run} is not a training run's folder: it has no config.yaml")
-    folder = run / "checkpoints"
-    numbers = [path.parent.name.removeprefix("step_") for path in folder.glob("step_*/model")]
-    steps = [f"step_{number}" for number in sorted(filter(str.isdecimal, numbers), key=int)]
-    if not steps:
-        raise SekdError(f"{run} holds no checkpoint yet")
+    steps = _steps(run)
     name = steps[-1] if choice == "last" else choice
     if choice == "best":
         name = _best(run, steps)
@@ -47,7 +43,25 @@ def chosen_checkpoint(run: Path, choice: str) -> Path:
         raise SekdError(
             f"{run} has no checkpoint '{choice}'; {did_you_mean(choice, [*steps, 'best', 'last'])}"
         )
-    return folder / name / "model"
+    return run / "checkpoints" / name / "model"
+
+
+def chosen_checkpoints(run: Path, choice: str) -> list[Path]:
+    """The same, where ``all`` stands for every checkpoint, by rising step."""
+    if choice != "all":
+        return [chosen_checkpoint(run, choice)]
+    chosen_checkpoint(run, "last")
+    return [run / "checkpoints" / name / "model" for name in _steps(run)]
+
+
+def _steps(run: Path) -> list[str]:
+    numbers = [
+        path.parent.name.removeprefix("step_") for path in run.glob("checkpoints/step_*/model")
+    ]
+    steps = [f"step_{number}" for number in sorted(filter(str.isdecimal, numbers), key=int)]
+    if not steps:
+        raise SekdError(f"{run} holds no checkpoint yet")
+    return steps
 
 
 def _best(run: Path, steps: list[str]) -> str:

@@ -70,8 +70,7 @@ def load_translator(
         where,
         overrides if isinstance(overrides, Mapping) else None,
     )
-    shape = run / "checkpoints" / "model.yaml"
-    model = _load_model(checkpoint, *_family_and_shape(shape), where)
+    model = load_run_model(run, checkpoint, where)
     check_vocabulary("model", model, pieces)
     kind = kind_of_class("model", type(model))
     recorded = {
@@ -88,6 +87,27 @@ def load_translator(
         vocabulary=path,
         device=where,
     )
+
+
+def load_run_model(run: Path, checkpoint: Path, device: torch.device) -> Module:
+    """The model of one checkpoint of a run, in evaluation mode.
+
+    Raises:
+        SekdError: its parts do not fit together.
+    """
+    shape = run / "checkpoints" / "model.yaml"
+    return _load_model(checkpoint, *_family_and_shape(shape), device)
+
+
+def load_exported_model(folder: Path, pad_idx: int | None, device: torch.device) -> Module:
+    """The model of a folder that was exported for Hugging Face, in evaluation mode.
+
+    Raises:
+        SekdError: a part is missing or does not fit.
+    """
+    check_checkpoint("model", folder)
+    shape = exported_shape(folder / "config.json", pad_idx=pad_idx)
+    return _load_model(folder, *shape, device)
 
 
 def load_exported(
@@ -117,8 +137,7 @@ def load_exported(
     pieces = load_tokenizer(
         family, tokenizer, where, None if languages is None else {"langs": languages}
     )
-    shape = exported_shape(folder / "config.json", pad_idx=pieces.vocab_info.pad_idx)
-    model = _load_model(folder, *shape, where)
+    model = load_exported_model(folder, pieces.vocab_info.pad_idx, where)
     check_vocabulary("model", model, pieces)
     kind = kind_of_class("model", type(model))
     return Translator(

@@ -1,0 +1,1 @@
+"""The page's template, look and script, as files that the package carries."""
