@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -42,6 +42,28 @@ def signals_as_exceptions() -> Iterator[None]:
         for name in before:
             signal.signal(name, interrupt)
         yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@contextmanager
+def noted_signals() -> Iterator[Callable[[], None]]:
+    """Only note SIGINT and SIGTERM in here, for a loop that asks between its turns.
+
+    What it gives raises :class:`Interrupted` once one has come. Nothing is torn apart half-way, as
+    a program that was started and not yet put down.
+    """
+    came: list[int] = []
+
+    def check() -> None:
+        if came:
+            raise Interrupted(came[0])
+
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.signal(name, lambda number, _: came.append(number)) for name in names}
+    try:
+        yield check
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)

@@ -9,7 +9,10 @@ import sacrebleu
 from sekd_plugin.errors import SekdError
 from sekd_plugin.evaluation.significance import paired_bootstrap, pooled_paired_bootstrap
 
-WORDS = "the a file window opens closes red green you can now then save print menu".split()
+WORDS = [
+    "the", "a", "file", "window", "opens", "closes", "red", "green", "you", "can", "now", "then",
+    "save", "print", "menu",
+]  # fmt: skip
 
 
 def noisy(references, share, seed):
