@@ -75,6 +75,8 @@ def run(args: Namespace) -> int:
     test = TestSet(sweep.settings.test)
     board = Board(layout, sweep, runs)
     if args.report:
+        if not layout.records.is_dir():
+            raise SekdError(f"{args.output} holds no sweep yet")
         return _report(board, sweep, test)
     configs = _check(board, sweep, rows)
     if args.dry_run:
@@ -168,8 +170,6 @@ def _listed(board: Board, rows: Sequence[str]) -> str:
 def _report(board: Board, sweep: SweepFile, test: TestSet) -> int:
     results = gather(board, sweep, test, StreamProgress())
     _show(results)
-    if not board.layout.records.is_dir():
-        raise SekdError(f"{board.layout.root} holds no sweep yet")
     for name, write in FILES.items():
         replace_file(board.layout.root / name, write(results))
     print(f"results: {board.layout.root / 'results.md'}")

@@ -56,28 +56,35 @@ def expand(rows: Mapping[str, RowSection], common: Mapping[str, object]) -> list
         common: what all rows change; a row's own settings go before it.
 
     Raises:
-        ConfigError: a name that cannot be one, or that two rows or values have.
+        ConfigError: a name that cannot be one, or that two values have.
     """
-    found: dict[str, Row] = {}
+    found: list[Row] = []
     for name, section in rows.items():
         place = f"rows.{name}"
         _check_name(place, name)
         for chosen in _combinations(section.grid, f"{place}.grid"):
             row_name = ",".join([name, *chosen.labels])
-            if row_name in found:
-                raise ConfigError(place, f"'{row_name}' is the name of two rows")
-            base = {**common, **section.settings, **chosen.settings}
             trials = tuple(
                 Trial(
                     name="/".join([row_name, *([",".join(tried.labels)] if tried.labels else [])]),
-                    settings={**base, **tried.settings},
+                    settings=_layered(common, section.settings, chosen.settings, tried.settings),
                 )
                 for tried in _combinations(section.tune, f"{place}.tune")
             )
-            found[row_name] = Row(name=row_name, trials=trials)
+            found.append(Row(name=row_name, trials=trials))
     if not found:
         raise ConfigError("rows", "is empty; it needs at least one")
-    return list(found.values())
+    return found
+
+
+def _layered(*layers: Mapping[str, object]) -> dict[str, object]:
+    """Later layers go before earlier ones, also where they replace a whole section."""
+    result: dict[str, object] = {}
+    for layer in layers:
+        for replaced in layer:
+            result = {k: v for k, v in result.items() if not k.startswith(f"{replaced}.")}
+        result |= layer
+    return result
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,9 @@ def planned_runs(sweep: SweepFile) -> dict[str, list[PlannedRun]]:
 
 def _run(sweep: SweepFile, row: Row, trial: Trial, seed: int) -> PlannedRun:
     recipe = laid_over(sweep.recipe, settings_of_run(trial, seed))
-    return PlannedRun(row=row.name, trial=trial.name, seed=seed, recipe=recipe)
+    # Through JSON, so that it is what a record of it will be read as.
+    plain = json.loads(json.dumps(recipe, default=str))
+    return PlannedRun(row=row.name, trial=trial.name, seed=seed, recipe=plain)
 
 
 def check_run(
