@@ -169,19 +169,19 @@ def _listed(board: Board, rows: Sequence[str]) -> str:
 
 def _report(board: Board, sweep: SweepFile, test: TestSet) -> int:
     results = gather(board, sweep, test, StreamProgress())
-    _show(results)
+    _show(results, board)
     for name, write in FILES.items():
         replace_file(board.layout.root / name, write(results))
     print(f"results: {board.layout.root / 'results.md'}")
     return 1 if results.failures else 0
 
 
-def _show(results: SweepResults) -> None:
+def _show(results: SweepResults, board: Board) -> None:
     if results.rows:
         print(text_table(results))
     for each in results.failures:
         print(f"{each.run} failed: {each.problem}; see {each.log}")
-    if results.failures:
+    if any(board.is_alive(each.run) for each in results.failures):
         print("the same command tries what failed again")
     if results.missing:
         print(f"without a result: {', '.join(results.missing)}")

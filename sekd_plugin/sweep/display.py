@@ -95,6 +95,11 @@ class SweepDisplay:
         self._stream.flush()
         self._drawn = len(lines)
 
+    def close(self) -> None:
+        """Take the table away; what was told stays."""
+        self._erase()
+        self._stream.flush()
+
     def _erase(self) -> None:
         if self._drawn:
             # Up to the first line that was drawn, and clear from there to the end.

@@ -58,7 +58,7 @@ class RunRecord:
     """What its log ends with, where it failed."""
 
     scored: Mapping[str, Any] | None = None
-    """What its scores on the test set were made from; None where it has none."""
+    """What its scores on the test set were made from, or are being made from; None without any."""
 
     def but(self, **changes: Any) -> RunRecord:
         """The same with some fields changed."""

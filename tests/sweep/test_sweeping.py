@@ -259,3 +259,22 @@ def test_a_program_is_started_with_its_log_its_variables_and_the_lock(tmp_path):
     assert "seven: 7" in log and "forward_kl (divergence" in log
     with alone(tmp_path / "lock", tmp_path, "test"):
         pass
+
+
+def test_another_search_scores_anew_and_trains_nothing(sweeping):
+    rows = {"a": {"settings": {"regime.num_steps": 4}}}
+    test = {"path": str(sweeping.workshop.folder / "test.jsonl"), "bootstrap_samples": 20}
+    sweeping.write(rows=rows, seeds=[1], test=test)
+    sweeping.run()
+    before = times(sweeping.out / "runs")
+    scores = json.loads((sweeping.out / "scores/a/seed_1.json").read_text())
+    assert scores["systems"][0]["made_from"]["search"]["beam_size"] == 1
+
+    sweeping.write(rows=rows, seeds=[1], test={**test, "beam_size": 2})
+    out, _ = sweeping.run("--report")
+    assert "without a result: a" in out, "scores of another search are no result"
+    sweeping.run()
+
+    scores = json.loads((sweeping.out / "scores/a/seed_1.json").read_text())
+    assert scores["systems"][0]["made_from"]["search"]["beam_size"] == 2
+    assert times(sweeping.out / "runs") == before

@@ -91,6 +91,11 @@ class Board:
         found = best_checkpoint(self.layout.run(run))
         return found.step, found.bleu
 
+    def is_alive(self, run: str) -> bool:
+        """Whether a run's trial was not given up."""
+        planned = self.runs[run]
+        return planned.trial in self.agendas[planned.row].alive
+
     def strangers(self) -> list[str]:
         """Runs that lie here and that the sweep file does not have, or has no more."""
         found = (

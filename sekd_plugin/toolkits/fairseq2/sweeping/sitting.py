@@ -24,6 +24,9 @@ from sekd_plugin.toolkits.fairseq2.sweeping.run_folder import last_bleu, last_tr
 from sekd_plugin.toolkits.fairseq2.sweeping.scoring import TestSet, clear_scores
 
 _POLL = 0.1
+_UNFINISHED = "unfinished"
+"""What stands in a record of scores while they are made."""
+
 _GRACE = 60.0
 """Seconds that a training gets to finish its step, or its validation, and save itself."""
 
@@ -94,6 +97,8 @@ class Sitting:
             except BaseException:
                 self._stop()
                 raise
+            finally:
+                self._display.close()
 
     def _go_on(self) -> bool:
         for work in [each for each in self._at_work if each.program.poll() is not None]:
@@ -150,8 +155,11 @@ class Sitting:
     def _start(self, job: _Job) -> None:
         board, layout = self._board, self._board.layout
         if job.state is State.SCORING:
-            clear_scores(layout, job.run, translations=board.records[job.run].scored is not None)
-            board.update(job.run, state=job.state, scored=None)
+            origin = job.then["scored"]
+            begun = board.records[job.run].scored or {}
+            is_other = any(begun[key] != origin.get(key) for key in begun if key != _UNFINISHED)
+            clear_scores(layout, job.run, translations=is_other)
+            board.update(job.run, state=job.state, scored={**origin, _UNFINISHED: True})
         else:
             text = io.StringIO()
             yaml = YAML(typ="safe", pure=True)
