@@ -45,7 +45,7 @@ def curves_chart(results: SweepResults) -> str:
         drawing.append(tag("text", row.name, x=LEFT + 38.0, y=y + 4.0, class_="label"))
     ends = "; ".join(f"{row.name} ends at {row.curve[-1][1]:.2f}" for row in rows)
     return _picture(
-        WIDTH,
+        WIDTH + 12.0,  # room for half of the last tick's number
         HEIGHT + _LINE * len(rows) + 6.0,
         f"BLEU on the validation set over training steps, in the mean over seeds. {ends}.",
         drawing,
@@ -140,7 +140,6 @@ def _picture(width: float, height: float, description: str, drawing: Sequence[Ma
 def _plain_style() -> Markup:
     """The report's style for charts in its light colours, without what drawing programs lack."""
     colours = dict(re.findall(r"--([\w-]+): (#\w+);", STYLE.split("@media")[0]))
-    rules = re.findall(
-        r"^\.(?:chart text|chart \.label|grid|line|gamma|s\d|marker).*$", STYLE, re.M
-    )
+    kinds = r"chart text|chart \.label|grid|axis|line|marker|s\d"
+    rules = re.findall(rf"\.(?:{kinds}) \{{[^}}]*\}}", STYLE)
     return Markup(re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], "\n".join(rules)))
