@@ -13,6 +13,7 @@ from sekd_plugin.errors import SekdError, did_you_mean
 # A command's module is imported only when that command runs, so that `sekd --help` is instant.
 COMMANDS = {
     "train": "train a student, a teacher or a baseline from a recipe",
+    "sweep": "train many variants with several seeds, and write a table of the results",
     "cache-teacher": "run a teacher once over a corpus, for students to train without it",
     "memory-plan": "how much memory a recipe needs on each device",
     "prepare": "turn parallel files into a vocabulary and clean splits",

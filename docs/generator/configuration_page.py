@@ -54,15 +54,16 @@ class Section:
 @cache
 def sections() -> tuple[Section, ...]:
     """Every section of a recipe, nested ones after the one that holds them."""
-    return (*_sections_of(TrainingConfig(), ""), *_chosen_by_name())
+    return (*sections_of(TrainingConfig(), ""), *_chosen_by_name())
 
 
 def configuration_markdown() -> str:
     """All sections as Markdown tables."""
-    return "\n\n".join(_markdown(section) for section in sections())
+    return "\n\n".join(section_markdown(section) for section in sections())
 
 
-def _sections_of(config: Any, path: str, note: str = "") -> Iterator[Section]:
+def sections_of(config: Any, path: str, note: str = "") -> Iterator[Section]:
+    """The section that an instance of a configuration's class stands for, and those within it."""
     kind = type(config)
     hints = typing.get_type_hints(kind)
     meanings = field_docstrings(kind)
@@ -75,13 +76,14 @@ def _sections_of(config: Any, path: str, note: str = "") -> Iterator[Section]:
         meaning = MEANINGS.get(f"{kind.__name__}.{field.name}") or meanings.get(field.name, "")
         words = type_in_words(hints[field.name])
         if within is None:
-            keys.append(Key(field.name, words, _shown(default), meaning))
+            shown = "needed" if field.name in _needed(kind) else _shown(default)
+            keys.append(Key(field.name, words, shown, meaning))
             continue
         link = f"See [`{place}`](#{_anchor(place)})"
         keys.append(Key(field.name, words, "", f"{meaning} {link}".strip()))
         if default is None or isinstance(default, list | tuple):
             default = within(**({"path": Path()} if "path" in _needed(within) else {}))
-        nested += _sections_of(default, place)
+        nested += sections_of(default, place)
     yield Section(path, note, tuple(keys))
     yield from nested
 
@@ -96,7 +98,7 @@ def _chosen_by_name() -> Iterator[Section]:
                 yield Section(f"{section}.config ({name})", note, ())
             else:
                 note = f"With `{section}.name: {name}`."
-                yield from _sections_of(kind(), f"{section}.config ({name})", note)
+                yield from sections_of(kind(), f"{section}.config ({name})", note)
 
 
 def _section_type(annotation: Any) -> type[Any] | None:
@@ -167,8 +169,9 @@ def _anchor(path: str) -> str:
     return path.replace(".", "-").replace(" ", "-").replace("(", "").replace(")", "") or "top"
 
 
-def _markdown(section: Section) -> str:
-    title = f"`{section.path}`" if section.path else "The recipe"
+def section_markdown(section: Section, whole: str = "The recipe") -> str:
+    """A section as a heading and a table; ``whole`` is the heading of what has no path."""
+    title = f"`{section.path}`" if section.path else whole
     lines = [f"## {title} {{ #{_anchor(section.path)} }}", ""]
     if section.note:
         lines += [section.note, ""]

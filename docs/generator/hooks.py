@@ -26,11 +26,13 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from offline import fetched_from_elsewhere
 from proxy_pictures import proxy_picture
+from sweep_page import sweep_markdown
 from threshold_pictures import EXAMPLES, threshold_picture
 
 TEXTS: Mapping[str, Callable[[], str]] = {
     "configuration": configuration_markdown,
     "components": reference_markdown,
+    "sweep": sweep_markdown,
     "measured divergences": measured_table,
     "divergences": lambda: chosen_markdown("divergence", pictures=True),
     "thresholds": lambda: chosen_markdown("threshold", pictures=True),

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from sekd_plugin.checks import at_least
 from sekd_plugin.demo.demo_report import score_lines, write_demo_report
-from sekd_plugin.demo.errors import Interrupted
 from sekd_plugin.demo.layout import Layout
 from sekd_plugin.demo.plan import make_plan
 from sekd_plugin.demo.run_demo import run_stages
 from sekd_plugin.errors import SekdError
+from sekd_plugin.programs.interruption import Interrupted
 from sekd_plugin.recipes_folder import recipes_folder
 
 

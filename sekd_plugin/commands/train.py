@@ -6,6 +6,8 @@
 
 The same command resumes a run that was interrupted. Ctrl-C, SIGTERM and SIGUSR1 end a run after the
 step that is being done, with a checkpoint; the exit code is then 128 and the signal's number.
+With --stop-after N a run stops after step N by itself, with exit code 0; the same command without
+it goes on from there, as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from fairseq2.recipe.cli import main as run_recipe
 from fairseq2.runtime.dependency import get_dependency_resolver
 from fairseq2.utils.argparse import ConfigAction
 
+from sekd_plugin.checks import at_least
 from sekd_plugin.errors import SekdError
 from sekd_plugin.toolkits.fairseq2.durability.durable_training import DurableTrainingRecipe
 from sekd_plugin.toolkits.fairseq2.durability.room import check_room
@@ -46,12 +49,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dump-config", action="store_true", help="print the whole recipe with its defaults"
     )
+    parser.add_argument(
+        "--stop-after", type=int, metavar="N", help="stop after step N, to go on later"
+    )
 
 
 def run(args: Namespace) -> int:
     """Check the recipe, then hand it to fairseq2; 0 when training ended."""
     if args.output is None and not args.dump_config:
         raise SekdError("name a folder for the run: sekd train OUT --config-file FILE")
+    if args.stop_after is not None:
+        at_least("--stop-after", args.stop_after, 1)
     if args.device is not None:
         os.environ["FAIRSEQ2_DEVICE"] = args.device
     is_first = os.environ.get("RANK", "0") == "0"
@@ -71,7 +79,7 @@ def run(args: Namespace) -> int:
     is_new = args.output is not None and not args.output.exists()
     sys.argv = ["sekd train", *_fairseq2_arguments(args)]
     code = 0
-    with StopSignals() as signals:
+    with StopSignals(args.stop_after) as signals:
         try:
             run_recipe(DurableTrainingRecipe(signals))
         except SystemExit as stop:
@@ -88,9 +96,12 @@ def _stopped(output: Path, signals: StopSignals, is_first: bool) -> int:
     # SIGUSR1 is fairseq2's own way, and a signal may have come to another rank only.
     number = signal.SIGUSR1 if signals.number is None else signal.Signals(signals.number)
     by = "as it was asked to" if signals.number is None else f"by {number.name}"
+    if signals.is_planned:
+        by = "as --stop-after says,"
     checkpoint = output / "checkpoints" / f"step_{signals.stopped_after}"
     if (checkpoint / "trainer").is_dir():
-        then = f"the same command resumes from {checkpoint}"
+        without = " without --stop-after" if signals.is_planned else ""
+        then = f"the same command{without} resumes from {checkpoint}"
     else:
         then = f"{checkpoint} holds the model alone, as regime.save_model_only says"
     if is_first:
@@ -98,15 +109,16 @@ def _stopped(output: Path, signals: StopSignals, is_first: bool) -> int:
             f"sekd train: stopped {by} after step {signals.stopped_after}; {then}",
             file=sys.stderr,
         )
-    return 128 + number
+    return 0 if signals.is_planned else 128 + number
 
 
 def _fairseq2_arguments(args: Namespace) -> list[str]:
-    """What was typed after ``train``, for fairseq2's own parser; it knows no ``--device``."""
+    """What was typed after ``train``, for fairseq2's own parser, but for what it does not know."""
     typed = list(args.words)
-    if args.device is not None:
-        place = next(i for i, word in enumerate(typed) if word.startswith("--device"))
-        del typed[place : place + (1 if "=" in typed[place] else 2)]
+    for option, value in (("--device", args.device), ("--stop-after", args.stop_after)):
+        if value is not None:
+            place = next(i for i, word in enumerate(typed) if word.startswith(option))
+            del typed[place : place + (1 if "=" in typed[place] else 2)]
     if not sys.stderr.isatty():
         typed.append("--no-rich")
     return typed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,22 +21,3 @@ class StageFailedError(SekdError):
 
     def __str__(self) -> str:
         return f"stage {self.stage} failed; see {self.log}, which ends: {self.last_line}"
-
-
-class Interrupted(BaseException):  # like KeyboardInterrupt, not an error
-    """Someone asked the demo to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-        """The signal."""
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell expects of a program that a signal ended."""
-        return 128 + self.number
-
-    @property
-    def signal_name(self) -> str:
-        """``SIGINT`` or ``SIGTERM``."""
-        return signal.Signals(self.number).name

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sekd_plugin.demo.layout import Layout
-from sekd_plugin.demo.record import StageRecord, difference, read_record
+from sekd_plugin.demo.record import StageRecord, read_record
 from sekd_plugin.demo.stage import Stage
 from sekd_plugin.errors import SekdError
+from sekd_plugin.programs.changed_setting import changed_setting
 
 
 def finished_stages(stages: Sequence[Stage], layout: Layout) -> dict[str, StageRecord]:
@@ -51,7 +52,7 @@ def needed(stage: Stage, finished: Mapping[str, StageRecord]) -> dict[str, str]:
 
 
 def _problem(stage: Stage, record: StageRecord, finished: Mapping[str, StageRecord]) -> str | None:
-    changed = difference(record.made_from, plain(stage.made_from))
+    changed = changed_setting(record.made_from, plain(stage.made_from))
     if changed is not None:
         return changed
     now = needed(stage, finished)

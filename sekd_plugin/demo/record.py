@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sekd_plugin.demo.stage import Command
 from sekd_plugin.new_file import replace_file
+from sekd_plugin.programs.process import Command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +57,3 @@ def shown_commands(commands: tuple[Command, ...], folders: Mapping[str, Path]) -
         return word
 
     return [["sekd", *map(shown, command)] for command in commands]
-
-
-def difference(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str | None:
-    """The first setting that differs, as ``key was X, is now Y``; None where nothing does."""
-    for key in sorted({*before, *now}):
-        old, new = before.get(key), now.get(key)
-        if old == new:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            return difference(old, new, f"{prefix}{key}.")
-        return f"{prefix}{key} was {old!r}, is now {new!r}"
-    return None

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
 from sekd_plugin.demo.display import StageDisplay
 from sekd_plugin.demo.errors import StageFailedError
 from sekd_plugin.demo.finished import finished_stages, needed, plain
-from sekd_plugin.demo.layout import Layout
 from sekd_plugin.demo.plan import Plan
-from sekd_plugin.demo.process import last_line, run_command, signals_as_exceptions
 from sekd_plugin.demo.record import StageRecord, read_record, shown_commands, write_record
 from sekd_plugin.demo.stage import Stage
-from sekd_plugin.demo.time_left import StageClock, pace
-from sekd_plugin.errors import SekdError
+from sekd_plugin.programs.folder_lock import alone
+from sekd_plugin.programs.interruption import signals_as_exceptions
+from sekd_plugin.programs.process import last_line, run_command
+from sekd_plugin.programs.time_left import StageClock, pace
 from sekd_plugin.progress import clock
 
 
@@ -32,7 +28,7 @@ def run_stages(plan: Plan, stream: TextIO = sys.stderr) -> bool:
         Interrupted: SIGINT or SIGTERM came; what was reached is kept.
     """
     layout = plan.layout
-    with _alone(layout) as lock:
+    with alone(layout.lock, layout.root, "demo") as lock:
         finished = finished_stages(plan.stages, layout)
         todo = [stage for stage in plan.stages if stage.name not in finished]
         if not todo:
@@ -118,24 +114,3 @@ class _Sitting:
         )
         write_record(self._layout.record(self._stage.name), record)
         return record
-
-
-@contextmanager
-def _alone(layout: Layout) -> Iterator[int]:
-    """Hold the folder for this demo and the programs it starts.
-
-    Raises:
-        SekdError: another demo, or a program that one left behind, is at work there.
-    """
-    layout.lock.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SekdError(
-                f"{layout.root}: another demo is at work there; wait for it, or stop it"
-            ) from None
-        yield descriptor
-    finally:
-        os.close(descriptor)

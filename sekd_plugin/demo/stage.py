@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Command = tuple[str, ...]
-"""What follows ``sekd`` on the command line."""
+from sekd_plugin.programs.process import Command
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,20 +61,51 @@ def paired_bootstrap(
 
     Source: Koehn, EMNLP 2004; Riezler & Maxwell, 2005, for the centring.
     """
-    check_counts(hypotheses, references)
-    check_counts(baseline, references)
+    return pooled_paired_bootstrap(
+        [(hypotheses, baseline)], references, metric=metric, num_samples=num_samples, seed=seed
+    )
+
+
+def pooled_paired_bootstrap(
+    pairs: Sequence[tuple[Sequence[str], Sequence[str]]],
+    references: Sequence[str],
+    *,
+    metric: str = "BLEU",
+    num_samples: int = 1000,
+    seed: int = 12345,
+) -> Comparison:
+    """Compare one setting with another, each trained with the same several seeds.
+
+    The difference is the mean, over the seeds, of the differences of the two corpus scores. On a
+    resampled test set all systems are scored on the same sentences. So what is asked is whether
+    the difference would survive another test set, with these trained models; what another seed
+    would change is another question.
+
+    Args:
+        pairs: for each seed the system's and the baseline's translations.
+        references: the references.
+        metric: ``BLEU``, ``chrF2`` or ``TER``.
+        num_samples: how many test sets to draw.
+        seed: of the draw.
+    """
+    for lines in (side for pair in pairs for side in pair):
+        check_counts(lines, references)
     scorer = METRICS[metric]()
-    ours = sentence_statistics(scorer, hypotheses, references)
-    theirs = sentence_statistics(scorer, baseline, references)
-    difference = _score(scorer, ours.sum(0)) - _score(scorer, theirs.sum(0))
+    statistics = [
+        [sentence_statistics(scorer, lines, references) for lines in pair] for pair in pairs
+    ]
+
+    def mean_difference(chosen: np.ndarray | slice) -> float:
+        differences = [
+            _score(scorer, ours[chosen].sum(0)) - _score(scorer, theirs[chosen].sum(0))
+            for ours, theirs in statistics
+        ]
+        return sum(differences) / len(differences)
+
+    difference = mean_difference(slice(None))
     draw = np.random.default_rng(seed)
     n = len(references)
-    samples = np.empty(num_samples)
-    for number in range(num_samples):
-        chosen = draw.integers(0, n, n)
-        samples[number] = _score(scorer, ours[chosen].sum(0)) - _score(
-            scorer, theirs[chosen].sum(0)
-        )
+    samples = np.array([mean_difference(draw.integers(0, n, n)) for _ in range(num_samples)])
     low, high = np.quantile(samples, [0.025, 0.975])
     extreme = int(np.sum(np.abs(samples - samples.mean()) >= abs(difference)))
     return Comparison(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sekd_plugin.demo.time_left import StageClock, pace
+from sekd_plugin.programs.time_left import StageClock, pace
 
 
 def test_before_anything_is_finished_things_go_as_expected():

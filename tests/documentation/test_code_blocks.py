@@ -2,11 +2,14 @@
 
 import re
 import tomllib
+from itertools import chain
 
 import yaml
 
 from sekd_plugin import criteria, divergences, proxies, thresholds
 from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.sweeping.plan import planned_runs
+from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import read_sweep
 
 CHECKED_EVERYWHERE = {"python", "yaml", "toml", "sh"}
 CHECKED_WHERE_EXECUTED = {"console", "text"}
@@ -30,9 +33,15 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(page):
             exec(compile(block.text, str(block), "exec"), names)
 
 
-def test_a_yaml_block_is_a_recipe(yaml_block, tmp_path):
+def test_a_yaml_block_is_a_recipe_or_a_sweep_of_one(yaml_block, tmp_path, root, monkeypatch):
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml_block.text, encoding="utf-8")
+    if "rows" in yaml.safe_load(yaml_block.text):
+        monkeypatch.chdir(root)
+        sweep = read_sweep(file)
+        for run in chain.from_iterable(planned_runs(sweep).values()):
+            load_recipe(None, [run.recipe])
+        return
     config = load_recipe(file, [])
     if not yaml_block.title:  # what a titled recipe names is made where that page is executed
         section = yaml.safe_load(yaml_block.text)["criterion"]

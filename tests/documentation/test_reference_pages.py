@@ -10,9 +10,11 @@ from component_sections import built_in, chosen_markdown, classes_markdown, refe
 from configuration_page import configuration_markdown, sections
 from fairseq2.utils.structured import StandardValueConverter
 from ruamel.yaml import YAML
+from sweep_page import sweep_markdown, sweep_sections
 
 from sekd_plugin import criteria, divergences, proxies, thresholds
 from sekd_plugin.construction import settings_of
+from sekd_plugin.sweep.settings import RowSection, SweepSettings
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 
 RECIPE_YAML = YAML(typ="safe", pure=True)
@@ -142,3 +144,17 @@ def test_every_page_is_in_the_navigation(root):
 
     there = {str(path.relative_to(root / "docs")) for path in (root / "docs").rglob("*.md")}
     assert there <= set(files(navigation))
+
+
+def test_every_key_of_a_sweep_file_is_on_its_page_with_a_meaning():
+    found = {
+        f"{section.path}.{key.name}" if section.path else key.name: key
+        for section in sweep_sections()
+        for key in section.keys
+    }
+    rows = {f"rows.NAME.{place}" for place in places(RowSection)}
+    assert set(found) == set(places(SweepSettings)) | rows
+    assert [place for place, key in found.items() if not (key.meaning and key.type)] == []
+    assert found["recipe"].default == found["seeds"].default == found["rows"].default == "needed"
+    assert found["halving.keep"].default == "0.5" and found["test.beam_size"].default == "1"
+    assert "``" not in sweep_markdown()

@@ -6,6 +6,8 @@ import signal
 import pytest
 from interruptions import at_step, die_when_saved, same_bits, signal_itself, steps, weights
 
+from sekd_plugin.cli import main
+
 FREQUENT = ("regime.publish_metrics_every_n_steps=2", "regime.checkpoint_every_n_steps=2")
 
 
@@ -120,3 +122,26 @@ def test_a_finished_run_of_epochs_started_again_does_nothing_more(workshop):
 
 def number_of(checkpoint):
     return int(checkpoint.name.removeprefix("step_"))
+
+
+@pytest.mark.parametrize("step", [4, 5])
+def test_a_run_that_stops_by_itself_at_a_step_goes_on_to_the_same_bits(workshop, step):
+    settings = ("regime.validate_every_n_steps=4", "regime.checkpoint_every_n_steps=4")
+    settings += ("model.config_overrides.dropout_p=0.1",)
+    arguments = workshop.arguments(settings)
+    workshop.train("whole", *settings)
+    folder = workshop.folder / "part"
+
+    for _ in range(2):  # the second time there is nothing left to do
+        assert main(["train", str(folder), *arguments, "--stop-after", str(step)]) == 0
+        assert workshop.capture()[1].splitlines()[-1] == (
+            f"sekd train: stopped as --stop-after says, after step {step}; the same command "
+            f"without --stop-after resumes from {folder / 'checkpoints' / f'step_{step}'}"
+        )
+        assert steps(workshop, "part", "valid") == [4], "what was due at the step was not done"
+    assert not workshop.checkpoint("part", 8).exists()
+
+    workshop.train("part", *settings)
+    assert same_bits(weights(workshop, "whole", 8), weights(workshop, "part", 8))
+    for split in ("train", "valid"):
+        assert steps(workshop, "part", split) == steps(workshop, "whole", split) == [4, 8]

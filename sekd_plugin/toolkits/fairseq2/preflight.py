@@ -76,7 +76,7 @@ def load_recipe(file: Path | None, overrides: list[Mapping[str, object]]) -> Tra
     merged = converter.unstructure(TrainingConfig())
     merger = StandardConfigMerger()
     if file is not None:
-        merged = merger.merge(merged, _place_folder(read_yaml(file), file.resolve().parent))
+        merged = merger.merge(merged, place_folder(read_yaml(file), file.resolve().parent))
     for override in overrides:
         merged = merger.merge(merged, override)
     check_section(merged, TrainingConfig, "")
@@ -175,14 +175,14 @@ def read_yaml(file: Path) -> Mapping[str, object]:
     return content
 
 
-def _place_folder(value: Any, folder: Path) -> Any:
+def place_folder(value: Any, folder: Path) -> Any:
     """``${dir}`` stands for the recipe's folder, as it does in fairseq2."""
     if isinstance(value, str):
         return value.replace("${dir}", str(folder))
     if isinstance(value, Mapping):
-        return {key: _place_folder(child, folder) for key, child in value.items()}
+        return {key: place_folder(child, folder) for key, child in value.items()}
     if isinstance(value, list):
-        return [_place_folder(child, folder) for child in value]
+        return [place_folder(child, folder) for child in value]
     return value
 
 

@@ -28,6 +28,9 @@ class StoppableTrainer(Trainer):  # type: ignore[misc]  # final, but made by fai
 
     _is_asked_to_stop = False
 
+    stop_after: int | None = None
+    """The step after which it stops by itself, when all is done that is due then."""
+
     @property
     def unit(self) -> TrainUnit[Any]:
         """What is trained."""
@@ -47,7 +50,18 @@ class StoppableTrainer(Trainer):  # type: ignore[misc]  # final, but made by fai
             self._stop_requested = True
             self._validator = NOOP_VALIDATOR
             return _TrainerState.STOP_REQUESTED
-        return super()._run_post_step()
+        state = super()._run_post_step()
+        if self._state is _TrainerState.POST_STEP and not is_over and self._is_far_enough():
+            if not self._should_save_checkpoint():
+                self._save_checkpoint(blocking=True)
+            self._maybe_complete_checkpoint_save_operation()
+            self._maybe_complete_hg_export_operation()
+            self._stop_requested = True
+            return _TrainerState.STOPPED
+        return state
+
+    def _is_far_enough(self) -> bool:
+        return self.stop_after is not None and self._step_nr >= self.stop_after
 
     @override
     def _stop(self) -> _TrainerState:
@@ -78,6 +92,9 @@ class StoppableTrainer(Trainer):  # type: ignore[misc]  # final, but made by fai
         self._data_epoch_nr = finished_epochs + 1
         if self._max_num_steps is not None and self._step_nr >= self._max_num_steps:
             return _TrainerState.STOPPED
+        if self._is_far_enough():
+            self._stop_requested = True
+            return _TrainerState.STOPPED
         return _TrainerState.DATA_LOAD
 
 
@@ -95,7 +112,14 @@ class StopSignals:
     from the terminal and from the launcher.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop_after: int | None = None) -> None:
+        """Whether training also stops by itself.
+
+        Args:
+            stop_after: the step after which it does; None where it does not.
+        """
+        self._stop_after = stop_after
+
         self.number: int | None = None
         """The signal that asked for the stop; None where there was none."""
 
@@ -123,6 +147,13 @@ class StopSignals:
     def pass_to(self, trainer: StoppableTrainer) -> None:
         """From now on there is something to save."""
         self._trainer = trainer
+        trainer.stop_after = self._stop_after
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether training stopped by itself where it was to."""
+        planned, stopped = self._stop_after, self.stopped_after
+        return self.number is None and planned is not None and (stopped or 0) >= planned
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -1,0 +1,198 @@
+"""From a sweep file to rows, trials and runs.
+
+A *row* is a line of the table. A *trial* is one setting; a row that is tuned has several. A *run*
+is a trial with a seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sekd_plugin.errors import ConfigError
+from sekd_plugin.sweep.settings import RowSection
+
+SEED_KEY = "common.seed"
+"""The key of a recipe that takes the seed."""
+
+_NAME = re.compile(r"\w[\w.+-]*")
+_BUNDLE = "settings."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting."""
+
+    name: str
+    """``ROW``, or ``ROW/KEY=VALUE,KEY=VALUE`` where a row has several; also its folder's."""
+
+    settings: Mapping[str, object]
+    """Dotted key → value, with ``{seed}`` still in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the table."""
+
+    name: str
+    """``NAME``, or ``NAME,KEY=VALUE`` of a grid."""
+
+    trials: tuple[Trial, ...]
+    """At least one."""
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether one of several trials is chosen."""
+        return len(self.trials) > 1
+
+
+def expand(rows: Mapping[str, RowSection], common: Mapping[str, object]) -> list[Row]:
+    """Every row with its trials, in the order of the file.
+
+    Args:
+        rows: the file's rows by name.
+        common: what all rows change; a row's own settings go before it.
+
+    Raises:
+        ConfigError: a name that cannot be one, or that two values have.
+    """
+    found: list[Row] = []
+    for name, section in rows.items():
+        place = f"rows.{name}"
+        _check_name(place, name)
+        for chosen in _combinations(section.grid, f"{place}.grid"):
+            row_name = ",".join([name, *chosen.labels])
+            trials = tuple(
+                Trial(
+                    name="/".join([row_name, *([",".join(tried.labels)] if tried.labels else [])]),
+                    settings=_layered(common, section.settings, chosen.settings, tried.settings),
+                )
+                for tried in _combinations(section.tune, f"{place}.tune")
+            )
+            found.append(Row(name=row_name, trials=trials))
+    if not found:
+        raise ConfigError("rows", "is empty; it needs at least one")
+    return found
+
+
+def _layered(*layers: Mapping[str, object]) -> dict[str, object]:
+    """Later layers go before earlier ones, also where they replace a whole section."""
+    result: dict[str, object] = {}
+    for layer in layers:
+        for replaced in layer:
+            result = {k: v for k, v in result.items() if not k.startswith(f"{replaced}.")}
+        result |= layer
+    return result
+
+
+@dataclass(frozen=True)
+class _Combination:
+    labels: tuple[str, ...]
+    settings: Mapping[str, object]
+
+
+def _combinations(axes: Mapping[str, object], place: str) -> list[_Combination]:
+    short = _short_names(list(axes))
+    choices = [_choices(key, values, f"{place}.{key}") for key, values in axes.items()]
+    return [
+        _Combination(
+            labels=tuple(f"{name}={label}" for name, (label, _) in zip(short, chosen, strict=True)),
+            settings={key: value for _, given in chosen for key, value in given.items()},
+        )
+        for chosen in itertools.product(*choices)
+    ]
+
+
+def _choices(key: str, values: object, place: str) -> list[tuple[str, Mapping[str, object]]]:
+    """Label and settings of every value of an axis."""
+    if isinstance(values, Mapping):
+        named = [(str(label), value) for label, value in values.items()]
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        named = [(_label(value, place), value) for value in values]
+    else:
+        raise ConfigError(
+            place, f"{values!r} is not allowed; it must be a list, or a mapping of names to values"
+        )
+    if not named:
+        raise ConfigError(place, "is empty; it needs at least one value")
+    seen: set[str] = set()
+    for label, _ in named:
+        _check_name(place, label, negative=True)
+        if label in seen:
+            raise ConfigError(place, f"'{label}' stands there twice")
+        seen.add(label)
+    if not key.startswith(_BUNDLE):
+        return [(label, {key: value}) for label, value in named]
+    bundles = []
+    for label, value in named:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{place}.{label}", f"{value!r} must be a mapping of settings")
+        bundles.append((label, value))
+    return bundles
+
+
+def _label(value: object, place: str) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float | str) and _NAME.fullmatch(str(value).removeprefix("-")):
+        return str(value)
+    raise ConfigError(place, f"{value!r} makes no name; write 'NAME: VALUE' instead of a list")
+
+
+def _check_name(place: str, name: object, *, negative: bool = False) -> None:
+    text = str(name).removeprefix("-") if negative else str(name)
+    if not _NAME.fullmatch(text) or text.startswith("seed_"):
+        raise ConfigError(
+            place,
+            f"the name '{name}' is not allowed; it takes letters, digits, and any of . + - _ "
+            "after the first, and does not begin with seed_",
+        )
+
+
+def _short_names(keys: Sequence[str]) -> list[str]:
+    """The shortest endings of dotted keys that tell them apart."""
+    parts = [key.split(".") for key in keys]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = [".".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(keys)
+
+
+def settings_of_run(trial: Trial, seed: int) -> dict[str, object]:
+    """A trial's settings with the seed put in.
+
+    ``{seed}`` alone becomes the number; within a text it becomes its digits.
+    """
+    return {SEED_KEY: seed, **{key: _seeded(value, seed) for key, value in trial.settings.items()}}
+
+
+def _seeded(value: object, seed: int) -> object:
+    if value == "{seed}":
+        return seed
+    if isinstance(value, str):
+        return value.replace("{seed}", str(seed))
+    if isinstance(value, Mapping):
+        return {key: _seeded(child, seed) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_seeded(child, seed) for child in value]
+    return value
+
+
+def laid_over(recipe: Mapping[str, object], settings: Mapping[str, object]) -> dict[str, object]:
+    """A copy of a recipe in which each setting replaces all that stood at its dotted key.
+
+    Longer keys are laid later, so that ``a.b`` changes what ``a`` has put there.
+    """
+    result = dict(recipe)
+    for key in sorted(settings, key=lambda each: each.count(".")):
+        *above, last = key.split(".")
+        place = result
+        for part in above:
+            child = place.get(part)
+            place[part] = dict(child) if isinstance(child, Mapping) else {}
+            place = place[part]  # type: ignore[assignment]
+        place[last] = settings[key]
+    return result

@@ -1,0 +1,147 @@
+"""From the folders of a sweep to its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sekd_plugin.evaluation.significance import pooled_paired_bootstrap
+from sekd_plugin.progress import Progress
+from sekd_plugin.sweep.agenda import RowAgenda, mean_score
+from sekd_plugin.sweep.layout import Layout, run_key
+from sekd_plugin.sweep.record import State
+from sekd_plugin.sweep.results import (
+    Against,
+    Failure,
+    RowResult,
+    SeedResult,
+    SweepResults,
+    TriedTrial,
+    mean_curve,
+)
+from sekd_plugin.sweep.statistics import summary
+from sekd_plugin.toolkits.fairseq2.sweeping.board import Board
+from sekd_plugin.toolkits.fairseq2.sweeping.run_folder import bleu_by_step
+from sekd_plugin.toolkits.fairseq2.sweeping.scoring import TestSet, read_scores
+from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import SweepFile
+
+COMPARED = ("BLEU", "chrF2")
+"""The metrics in which rows are compared with the baseline."""
+
+
+def gather(board: Board, sweep: SweepFile, test: TestSet, progress: Progress) -> SweepResults:
+    """All that the sweep has found so far; rows that are not finished are left out."""
+    found: dict[str, RowResult] = {}
+    signatures: dict[str, str] = {}
+    for row in sweep.rows:
+        result = _row(board, board.agendas[row.name], test, signatures)
+        if result is not None:
+            found[row.name] = result
+    baseline = found.get(sweep.settings.baseline or "")
+    rows = list(found.values())
+    if baseline is not None:
+        rows = [
+            _compared(row, baseline, board.layout, test)
+            for row in progress.track(rows, "comparing", len(rows))
+        ]
+    failed = {key: each for key, each in board.records.items() if each.state is State.FAILED}
+    return SweepResults(
+        name=sweep.name,
+        baseline=sweep.settings.baseline,
+        num_seeds=len(sweep.settings.seeds),
+        test=str(test.section.path),
+        num_sentences=len(test.pairs),
+        signatures=signatures,
+        bootstrap_samples=test.section.bootstrap_samples,
+        rows=rows,
+        missing=[row.name for row in sweep.rows if row.name not in found],
+        failures=[
+            Failure(run=key, problem=each.problem or "", log=str(board.layout.log(key)))
+            for key, each in failed.items()
+        ],
+    )
+
+
+def _row(
+    board: Board, agenda: RowAgenda, test: TestSet, signatures: dict[str, str]
+) -> RowResult | None:
+    trial = board.chosen(agenda)
+    if trial is None:
+        return None
+    seeds = []
+    runs = []
+    for run in agenda.trained_runs(trial):
+        step, bleu = board.best(run)
+        if board.records[run].scored != test.origin(step):
+            continue
+        scores, theirs = read_scores(board.layout.scores(run))
+        signatures.update(theirs)
+        runs.append(run)
+        seeds.append(SeedResult(seed=board.runs[run].seed, step=step, valid=bleu, scores=scores))
+    if not seeds:
+        return None
+    return RowResult(
+        name=agenda.row.name,
+        trial=trial,
+        tried=_tried(board, agenda),
+        seeds=seeds,
+        curve=mean_curve([bleu_by_step(board.layout.run(run)) for run in runs]),
+    )
+
+
+def _tried(board: Board, agenda: RowAgenda) -> list[TriedTrial]:
+    """Every trial with its mean BLEU on the validation set, at its end or where it was given up."""
+    given_up: dict[str, tuple[int, float | None]] = {}
+    for decision in agenda.decisions:
+        for trial in agenda.row.trials:
+            if trial.name not in decision.kept and trial.name not in given_up:
+                given_up[trial.name] = (decision.step, decision.scores.get(trial.name))
+    tried = []
+    for trial in agenda.row.trials:
+        step, valid = given_up.get(trial.name, (None, None))
+        runs = agenda.trained_runs(trial.name)
+        if step is None and runs:
+            valid = mean_score(runs, lambda run: board.best(run)[1])
+        tried.append(TriedTrial(name=trial.name, valid=valid, given_up_after=step))
+    return tried
+
+
+def _compared(row: RowResult, baseline: RowResult, layout: Layout, test: TestSet) -> RowResult:
+    """The row with its comparison, over the seeds that both have."""
+    theirs = {each.seed: each for each in baseline.seeds}
+    both = [each for each in row.seeds if each.seed in theirs]
+    if row.name == baseline.name or not both:
+        return row
+    pairs = [
+        (
+            _translations(layout, row.trial, each.seed),
+            _translations(layout, baseline.trial, each.seed),
+        )
+        for each in both
+    ]
+    against: Mapping[str, Against] = {
+        metric: Against(
+            over_seeds=summary(
+                [each.scores[metric] - theirs[each.seed].scores[metric] for each in both]
+            ),
+            over_sentences=pooled_paired_bootstrap(
+                pairs,
+                test.references,
+                metric=metric,
+                num_samples=test.section.bootstrap_samples,
+            ),
+        )
+        for metric in COMPARED
+    }
+    return RowResult(
+        name=row.name,
+        trial=row.trial,
+        tried=row.tried,
+        seeds=row.seeds,
+        curve=row.curve,
+        against=against,
+    )
+
+
+def _translations(layout: Layout, trial: str, seed: int) -> Sequence[str]:
+    text = layout.translations(run_key(trial, seed)).read_text(encoding="utf-8")
+    return text.removesuffix("\n").split("\n")

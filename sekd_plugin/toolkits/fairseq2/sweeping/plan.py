@@ -1,0 +1,153 @@
+"""The runs of a sweep, and what can be found wrong with them before the first one starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fairseq2.runtime.dependency import DependencyResolver
+
+from sekd_plugin.errors import ConfigError, SekdError
+from sekd_plugin.memory.plan import make_plan
+from sekd_plugin.sweep.expansion import Row, Trial, laid_over, settings_of_run
+from sekd_plugin.sweep.layout import run_key
+from sekd_plugin.sweep.settings import HalvingSection
+from sekd_plugin.toolkits.fairseq2.plan_settings import plan_settings
+from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
+from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
+from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import SweepFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A trial with a seed."""
+
+    row: str
+    """The row that it belongs to."""
+
+    trial: str
+    """The trial."""
+
+    seed: int
+    """The seed."""
+
+    recipe: Mapping[str, Any]
+    """All that it is trained from, but for the defaults."""
+
+    @property
+    def key(self) -> str:
+        """Its name."""
+        return run_key(self.trial, self.seed)
+
+    @property
+    def num_steps(self) -> int | None:
+        """How long it trains by its recipe; None where that is counted in epochs."""
+        regime = self.recipe.get("regime")
+        steps = regime.get("num_steps") if isinstance(regime, Mapping) else None
+        return steps if isinstance(steps, int) else None
+
+
+def planned_runs(sweep: SweepFile) -> dict[str, list[PlannedRun]]:
+    """Trial → its runs, in the order of the seeds."""
+    return {
+        trial.name: [_run(sweep, row, trial, seed) for seed in sweep.settings.seeds]
+        for row in sweep.rows
+        for trial in row.trials
+    }
+
+
+def _run(sweep: SweepFile, row: Row, trial: Trial, seed: int) -> PlannedRun:
+    recipe = laid_over(sweep.recipe, settings_of_run(trial, seed))
+    # Through JSON, so that it is what a record of it will be read as.
+    plain = json.loads(json.dumps(recipe, default=str))
+    return PlannedRun(row=row.name, trial=trial.name, seed=seed, recipe=plain)
+
+
+def check_run(
+    run: PlannedRun, halving: HalvingSection | None, resolver: DependencyResolver
+) -> TrainingConfig:
+    """Check a run as ``sekd train`` would, and that a sweep can choose by it.
+
+    Raises:
+        SekdError: what is wrong, with the run's name.
+    """
+    try:
+        config = load_recipe(None, [run.recipe])
+        check_recipe(config, resolver)
+        _check_choosing(config)
+        if halving is not None:
+            _check_halving(config, halving)
+    except SekdError as error:
+        raise SekdError(f"row {run.trial}, seed {run.seed}: {error}") from None
+    return config
+
+
+def _check_choosing(config: TrainingConfig) -> None:
+    regime = config.regime
+    if regime.score_metric != "bleu":
+        raise ConfigError(
+            "regime.score_metric",
+            f"is {regime.score_metric}; a sweep chooses by it and needs bleu, with "
+            "translation.bleu: true",
+        )
+    if not config.dataset.valid:
+        raise ConfigError("dataset.valid", "is empty; a sweep chooses by BLEU on it")
+    if regime.keep_last_n_checkpoints is not None and regime.keep_best_n_checkpoints is None:
+        raise ConfigError(
+            "regime.keep_best_n_checkpoints",
+            "must be 1 or more where keep_last_n_checkpoints is set, or the best one is lost",
+        )
+    if regime.save_model_only in (True, "all"):
+        raise ConfigError("regime.save_model_only", "must be false: runs of a sweep are resumed")
+
+
+def _check_halving(config: TrainingConfig, halving: HalvingSection) -> None:
+    regime = config.regime
+    every = regime.validate_every_n_steps
+    for step in halving.steps:
+        if every is None or step % every or step <= regime.validate_after_n_steps:
+            raise ConfigError(
+                "regime.validate_every_n_steps",
+                f"is {every}; the run must be validated at step {step} of the halving",
+            )
+        if regime.num_steps is None or step >= regime.num_steps:
+            raise ConfigError(
+                "regime.num_steps", f"is {regime.num_steps}; it must be more than halving's {step}"
+            )
+
+
+def check_comparable(configs: Mapping[str, TrainingConfig]) -> None:
+    """Check that the trials of a row can be compared with each other on the validation set.
+
+    Args:
+        configs: trial → its recipe with defaults.
+
+    Raises:
+        SekdError: two of them are validated on other data, or translate it in another way.
+    """
+    first, *others = configs.items()
+    for name, config in others:
+        for key in ("dataset.valid", "translation"):
+            section, _, field = key.partition(".")
+            one, two = (getattr(each, section) for each in (first[1], config))
+            if field:
+                one, two = getattr(one, field), getattr(two, field)
+            if one != two:
+                raise SekdError(
+                    f"row {name}: {key} differs from that of {first[0]}; trials of one row are "
+                    "compared by BLEU on the same validation set"
+                )
+
+
+def largest_bytes(configs: Iterable[TrainingConfig], resolver: DependencyResolver) -> int:
+    """What the largest of the runs takes on a CPU by the memory plan; 0 where that says nothing."""
+    sizes = [0]
+    for config in configs:
+        try:
+            plan = make_plan(plan_settings(config, resolver, devices=1, on_gpu=False))
+        except ConfigError:
+            continue  # a model that only its card describes
+        sizes.append(plan.peak.total)
+    return max(sizes)

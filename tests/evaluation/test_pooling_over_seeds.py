@@ -1,0 +1,66 @@
+"""A comparison over several seeds is what a plain loop over resampled test sets gives."""
+
+import random
+
+import numpy as np
+import pytest
+import sacrebleu
+
+from sekd_plugin.errors import SekdError
+from sekd_plugin.evaluation.significance import paired_bootstrap, pooled_paired_bootstrap
+
+WORDS = [
+    "the", "a", "file", "window", "opens", "closes", "red", "green", "you", "can", "now", "then",
+    "save", "print", "menu",
+]  # fmt: skip
+
+
+def noisy(references, share, seed):
+    draw = random.Random(seed)
+    return [
+        " ".join(draw.choice(WORDS) if draw.random() < share else word for word in line.split())
+        for line in references
+    ]
+
+
+@pytest.fixture(scope="module")
+def references():
+    draw = random.Random(0)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(4, 14))) for _ in range(60)]
+
+
+def test_every_seed_is_scored_on_the_same_resampled_sentences(references):
+    pairs = [(noisy(references, 0.3, 1), noisy(references, 0.35, 2)),
+             (noisy(references, 0.2, 3), noisy(references, 0.4, 4))]  # fmt: skip
+
+    def bleu(lines, rows):
+        pick = [references[row] for row in rows]
+        return sacrebleu.corpus_bleu([lines[row] for row in rows], [pick]).score
+
+    def difference(rows):
+        return np.mean([bleu(ours, rows) - bleu(theirs, rows) for ours, theirs in pairs])
+
+    draw = np.random.default_rng(7)
+    n = len(references)
+    samples = [difference(draw.integers(0, n, n)) for _ in range(12)]
+    whole = difference(range(n))
+
+    found = pooled_paired_bootstrap(pairs, references, num_samples=12, seed=7)
+
+    assert found.difference == pytest.approx(whole)
+    assert found.low == pytest.approx(np.quantile(samples, 0.025))
+    assert found.high == pytest.approx(np.quantile(samples, 0.975))
+    extreme = sum(abs(sample - np.mean(samples)) >= abs(whole) for sample in samples)
+    assert found.p_value == pytest.approx((extreme + 1) / 13)
+
+
+def test_of_one_seed_it_is_the_comparison_of_two_systems(references):
+    ours, theirs = noisy(references, 0.3, 1), noisy(references, 0.35, 2)
+    pooled = pooled_paired_bootstrap([(ours, theirs)], references, num_samples=20)
+    assert pooled == paired_bootstrap(ours, theirs, references, num_samples=20)
+
+
+def test_a_seed_with_too_few_translations_is_refused(references):
+    good = noisy(references, 0.3, 1)
+    with pytest.raises(SekdError, match="59 translations for 60 references"):
+        pooled_paired_bootstrap([(good, good), (good, good[1:])], references, num_samples=2)
