@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from interruptions import at_step, die_when_saved, steps, weights
+from interruptions import at_step, die, saved_at_once, steps, weights
 from poisoned_teacher import LINE, poisoned_teacher, with_one_marked_sentence
 
 KD = "criterion.name=self_evolution_kd"
@@ -71,9 +71,9 @@ def expect_the_same(workshop, run, other):
 
 def test_a_killed_run_lists_and_counts_each_sentence_once(poisoned, monkeypatch):
     workshop, settings, _ = poisoned
-    saved = workshop.folder / "killed/checkpoints/step_4"
     with monkeypatch.context() as during:
-        at_step(during, 6, die_when_saved(saved))
+        saved_at_once(during)
+        at_step(during, 6, die)
         workshop.train("killed", *settings, WHOLE, SKIP, expect=1)
     assert [record["step"] for record in listed(workshop, "killed")] == [1, 2, 3, 4, 5]
 

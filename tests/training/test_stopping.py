@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from interruptions import at_step, die_when_saved, same_bits, signal_itself, steps, weights
+from interruptions import at_step, die, same_bits, saved_at_once, signal_itself, steps, weights
 
 from sekd_plugin.cli import main
 
@@ -100,9 +100,9 @@ def test_a_checkpoint_at_an_epochs_end_adds_no_epoch(workshop, monkeypatch):
     epoch = number_of(
         sorted((workshop.folder / "whole/checkpoints").glob("step_*"), key=number_of)[0]
     )
-    saved = workshop.folder / f"killed/checkpoints/step_{epoch}"
     with monkeypatch.context() as during:
-        at_step(during, epoch + 3, die_when_saved(saved))
+        saved_at_once(during)
+        at_step(during, epoch + 3, die)
         workshop.train("killed", *settings, expect=1)
 
     assert "Resuming from step" in workshop.train("killed", *settings)

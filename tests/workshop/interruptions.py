@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 
 import torch
+from fairseq2.checkpoint import StandardCheckpointManager
 
 
 def at_step(monkeypatch, number, happens):
@@ -39,16 +39,17 @@ def die():
     raise ZeroDivisionError("the machine died")
 
 
-def die_when_saved(checkpoint, timeout=60):
-    """What ends the training once ``checkpoint``, which a thread writes, lies in its place."""
+def saved_at_once(monkeypatch):
+    """Have a checkpoint stand in its place before the next step begins.
 
-    def wait_and_die():
-        end = time.monotonic() + timeout
-        while not checkpoint.exists() and time.monotonic() < end:
-            time.sleep(0.01)
-        die()
-
-    return wait_and_die
+    A thread writes it, but it is the next step that puts it there if the thread is done by then.
+    """
+    complete = StandardCheckpointManager.maybe_complete_save_operation
+    monkeypatch.setattr(
+        StandardCheckpointManager,
+        "maybe_complete_save_operation",
+        lambda manager, blocking=False: complete(manager, blocking=True),
+    )
 
 
 def weights(workshop, run, step):
