@@ -1,32 +1,17 @@
 """A comparison over several seeds is what a plain loop over resampled test sets gives."""
 
-import random
-
 import numpy as np
 import pytest
 import sacrebleu
+from noisy_translations import made_up_translations, noisy
 
 from sekd_plugin.errors import SekdError
 from sekd_plugin.evaluation.significance import paired_bootstrap, pooled_paired_bootstrap
 
-WORDS = [
-    "the", "a", "file", "window", "opens", "closes", "red", "green", "you", "can", "now", "then",
-    "save", "print", "menu",
-]  # fmt: skip
-
-
-def noisy(references, share, seed):
-    draw = random.Random(seed)
-    return [
-        " ".join(draw.choice(WORDS) if draw.random() < share else word for word in line.split())
-        for line in references
-    ]
-
 
 @pytest.fixture(scope="module")
 def references():
-    draw = random.Random(0)
-    return [" ".join(draw.choices(WORDS, k=draw.randint(4, 14))) for _ in range(60)]
+    return made_up_translations(60)
 
 
 def test_every_seed_is_scored_on_the_same_resampled_sentences(references):

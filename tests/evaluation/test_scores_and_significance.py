@@ -1,10 +1,9 @@
 """Scores are SacreBLEU's; significance is what a plain resampling loop gives."""
 
-import random
-
 import numpy as np
 import pytest
 import sacrebleu
+from noisy_translations import made_up_translations, noisy
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
@@ -13,24 +12,10 @@ from sekd_plugin.evaluation.scores import Score, corpus_scores
 from sekd_plugin.evaluation.significance import paired_bootstrap
 from sekd_plugin.evaluation.table import SystemResult, score_table
 
-WORDS = [
-    "the", "a", "file", "window", "opens", "closes", "red", "green", "you", "can", "now", "then",
-    "save", "print", "menu",
-]  # fmt: skip
-
-
-def noisy(references, share, seed):
-    draw = random.Random(seed)
-    return [
-        " ".join(draw.choice(WORDS) if draw.random() < share else word for word in line.split())
-        for line in references
-    ]
-
 
 @pytest.fixture(scope="module")
 def references():
-    draw = random.Random(0)
-    return [" ".join(draw.choices(WORDS, k=draw.randint(4, 14))) for _ in range(80)]
+    return made_up_translations(80)
 
 
 def test_scores_and_signatures_are_sacrebleus(references):
