@@ -19,6 +19,7 @@ from sekd_plugin.toolkits.fairseq2.dataset import encode_corpus
 from sekd_plugin.toolkits.fairseq2.loading import load_run_model
 from sekd_plugin.toolkits.fairseq2.measured_corpus import Measurement, measure_corpus
 from sekd_plugin.toolkits.fairseq2.piece_texts import PieceTexts
+from sekd_plugin.toolkits.fairseq2.prompts import PromptedPairs
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
 
@@ -149,8 +150,7 @@ def test_difficulties_do_not_depend_on_batches_and_chunks(distilled, shared_fold
         corpus = encode_corpus(
             [CorpusFileSection(path=shared_folder / "valid.jsonl")],
             key="",
-            tokenizer=pieces,
-            template=PromptTemplate("to German: {source}\n"),
+            encodings=[PromptedPairs(pieces, PromptTemplate("to German: {source}\n"))],
         )
         student, teacher = (
             load_run_model(

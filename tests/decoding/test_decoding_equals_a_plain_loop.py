@@ -180,7 +180,7 @@ def test_a_translation_is_at_most_so_many_times_as_long_as_its_prompt(beam_size)
         max_length_ratio=2.0,
         beam_size=beam_size,
     )
-    search = greedy_loop if beam_size == 1 else beam_loop
+    search = greedy if beam_size == 1 else beam
     options = [] if beam_size == 1 else [beam_size, 1.0]
     with torch.no_grad():
         expected = [
