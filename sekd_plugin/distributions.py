@@ -40,6 +40,18 @@ def undefined_rows(logits: Tensor) -> Tensor:
     return ~torch.isfinite(logits.detach().amax(dim=-1))
 
 
+def negative_entropy(log_p: Tensor) -> Tensor:
+    """How certain a distribution is: Σ p·log p, in nats.
+
+    Args:
+        log_p: log p, ``[n, V]``; ``-inf`` adds nothing.
+
+    Returns:
+        ``[n]``, from −log V to 0.
+    """
+    return (log_p.exp() * log_p.masked_fill(torch.isneginf(log_p), 0.0)).sum(dim=-1)
+
+
 def log_self_target(log_teacher: Tensor, targets: Tensor, teacher_weight: float) -> Tensor:
     """The target that teacher and gold form together: log ỹ, ỹ = (1 − λ)·y + λ·p.
 

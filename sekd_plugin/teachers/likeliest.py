@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sekd_plugin.checks import at_least, between
+from sekd_plugin.distributions import log_probabilities, negative_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +84,7 @@ def list_likeliest(
         temperature: T.
         likeliest: how many.
     """
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    log_p = torch.log_softmax(logits.to(dtype) / temperature, dim=-1)
+    log_p = log_probabilities(logits, temperature)
     found, words = log_p.topk(min(likeliest.top_k, log_p.shape[-1]), dim=-1)
     # A word is left out when those before it have enough already.
     before = found.exp().cumsum(dim=-1) - found.exp()
@@ -94,11 +94,10 @@ def list_likeliest(
     left_out[:, 0] = False
     words = torch.where(left_out, words[:, :1], words)
     rest = log_p.scatter(-1, words, -math.inf)
-    entropy = (log_p.exp() * log_p.masked_fill(torch.isneginf(log_p), 0.0)).sum(dim=-1)
     return ListedRows(
         words=words,
         log_probabilities=found.masked_fill(left_out, -math.inf).float(),
         log_tail=torch.logsumexp(rest, dim=-1).float(),
         log_gold=log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1).float(),
-        negative_entropy=entropy.float(),
+        negative_entropy=negative_entropy(log_p).float(),
     )

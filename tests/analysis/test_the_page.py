@@ -3,12 +3,12 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
 
 import pytest
 import yaml
+from html_reader import Reader
 from made_up_analysis import NASTY, made_up_analysis
 
 from sekd_plugin import criteria
@@ -18,32 +18,6 @@ from sekd_plugin.analysis.difficulty.page import json_in_html, render_page
 from sekd_plugin.analysis.difficulty.result import summary
 from sekd_plugin.analysis.difficulty.tables import criterion_yaml, start_yaml
 from sekd_plugin.analysis.report.style import STYLE
-
-VOID = {"meta", "input", "br", "hr"}
-
-
-class Reader(HTMLParser):
-    """Checks that elements close in the order they were opened, and collects what is there."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.text, self.data = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag
-
-    def handle_data(self, data):
-        (self.data if self.open[-1:] == ["script"] else self.text).append(data)
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import itertools
 import math
 import re
-from html.parser import HTMLParser
 
 import pytest
+from html_reader import Reader
 
 from sekd_plugin.analysis.report import (
     Comparison,
@@ -92,34 +92,11 @@ def results():
     )
 
 
-class Checker(HTMLParser):
-    """Checks that elements close in the order they were opened, and collects what is there."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.text = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
 @pytest.fixture
 def page(results):
-    checker = Checker()
-    checker.feed(render_page(results))
-    checker.close()
-    assert checker.open == []
-    return checker
+    reader = Reader(render_page(results))
+    assert reader.open == []
+    return reader
 
 
 def test_the_page_needs_nothing_from_outside(results, page):

@@ -11,7 +11,9 @@ from sekd_plugin.distributions import (
     log_one_hot,
     log_probabilities,
     log_self_target,
+    negative_entropy,
     through_mixture,
+    undefined_rows,
 )
 
 
@@ -165,3 +167,35 @@ def test_through_a_mixture_a_word_without_probability_gets_no_gradient(weight):
     assert gradient[0, 1:3].tolist() == [0.0, 0.0]
     # Where the first part alone is possible, it is all of the mixture; without weight, nothing is.
     assert gradient[0, 3] == (0.0 if weight == 0.0 else 3.0)
+
+
+def test_the_negative_entropy_is_the_sum_of_p_log_p_and_a_zero_adds_nothing():
+    log_p, _ = rows()
+    log_p[:, :3] = -math.inf
+    expected = [
+        math.fsum(math.exp(each) * each for each in row if each > -math.inf)
+        for row in log_p.tolist()
+    ]
+    close(negative_entropy(log_p), torch.tensor(expected, dtype=torch.float64))
+    alone = log_one_hot(torch.tensor([2]), log_p[:1])
+    close(negative_entropy(alone), torch.zeros(1, dtype=torch.float64))
+    uniform = torch.full((1, 8), -math.log(8), dtype=torch.float64)
+    close(negative_entropy(uniform), torch.tensor([-math.log(8)], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_row_is_undefined_with_nan_or_infinity_in_it_or_with_nothing_possible(dtype):
+    inf, nan = math.inf, math.nan
+    logits = torch.tensor(
+        [
+            [1, 2, 3],
+            [1, nan, 3],
+            [inf, 2, 3],
+            [-inf, 2, -inf],
+            [-inf, -inf, -inf],
+            [nan, inf, -inf],
+        ],
+        dtype=dtype,
+    )
+    assert undefined_rows(logits).tolist() == [False, True, True, False, True, True]
+    assert undefined_rows(logits[None]).shape == (1, 6)

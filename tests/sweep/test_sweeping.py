@@ -12,6 +12,7 @@ import pytest
 import sacrebleu
 import torch
 from forked_programs import fork, start_forked
+from interruptions import same_bits
 
 from sekd_plugin.cli import main
 from sekd_plugin.errors import SekdError
@@ -27,10 +28,6 @@ ROWS = {
 def weights(folder, step=8):
     file = folder / "checkpoints" / f"step_{step}" / "model/pp_00/tp_00/sdp_00.pt"
     return torch.load(file, weights_only=True)
-
-
-def same_bits(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def times(folder):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sekd_plugin.analysis.difficulty.token_table import Likely, TokenTable
 from sekd_plugin.criterion import SelfEvolutionKD
-from sekd_plugin.distributions import log_probabilities
+from sekd_plugin.distributions import log_probabilities, negative_entropy
 from sekd_plugin.divergences import Divergence
 from sekd_plugin.rows import shared_vocabulary
 
@@ -53,10 +53,9 @@ def measure(
         difficulty[name] = divergence(log_target, log_student)
     del log_target
     log_teacher = log_probabilities(teacher_logits, criterion.temperature)
-    weighted = log_teacher.exp() * log_teacher.masked_fill(torch.isneginf(log_teacher), 0.0)
     return TokenTable(
         difficulty={name: _kept(values) for name, values in difficulty.items()},
-        entropy=_kept(-weighted.sum(dim=-1)),
+        entropy=_kept(-negative_entropy(log_teacher)),
         teacher=_likely(log_teacher, targets),
         student=_likely(log_student, targets),
     )

@@ -41,7 +41,7 @@ from sekd_plugin.toolkits.fairseq2.piece_texts import PieceTexts
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
 from sekd_plugin.toolkits.fairseq2.teacher_model import load_teacher
-from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
+from sekd_plugin.toolkits.fairseq2.tokenizer_file import recipe_tokenizer
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, padding_index
 
 COMPARED = ("forward_kl", "reverse_kl", "jensen_shannon", "skew_forward_kl", "total_variation")
@@ -195,13 +195,7 @@ def run_analysis(plan: Plan, device: torch.device, progress: Progress) -> Analys
         SekdError: something does not fit together, or cannot be read.
     """
     subject, config = plan.subject, plan.subject.config
-    assert config.tokenizer.path is not None
-    tokenizer = load_tokenizer(
-        str(config.tokenizer.family),
-        config.tokenizer.path,
-        device,
-        cast("Mapping[str, object] | None", config.tokenizer.config_overrides),
-    )
+    tokenizer = recipe_tokenizer(config.tokenizer, device)
     progress.say(f"loading the teacher, {plan.teacher}")
     teacher = _load_teacher(subject, tokenizer, device)
     earlier: list[Tensor] = []

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 from fairseq2.data.tokenizers import Tokenizer
@@ -15,8 +14,7 @@ from fairseq2.runtime.dependency import DependencyResolver
 from torch.nn import Module
 
 from sekd_plugin.checksum import sha256_of_files
-from sekd_plugin.distributions import undefined_rows
-from sekd_plugin.errors import ConfigError, DataError
+from sekd_plugin.errors import ConfigError
 from sekd_plugin.kernels.fused import ChunkBytes, row_chunks
 from sekd_plugin.progress import Progress, SilentProgress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
@@ -28,6 +26,7 @@ from sekd_plugin.teachers.likeliest import Likeliest, ListedRows, list_likeliest
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.cached_teacher import keys_of_corpus
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
+from sekd_plugin.toolkits.fairseq2.finite_logits import check_finite
 from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
 from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
 from sekd_plugin.toolkits.fairseq2.preflight import stated_sizes
@@ -35,7 +34,7 @@ from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.teacher_gangs import shards_for, teacher_gangs
 from sekd_plugin.toolkits.fairseq2.teacher_model import fingerprint, load_teacher
-from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
+from sekd_plugin.toolkits.fairseq2.tokenizer_file import recipe_tokenizer
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, output_size, padding_index
 
 
@@ -102,12 +101,7 @@ def fill_cache(
     if config.teacher is None:
         raise ConfigError("teacher", "is missing; there is nothing to cache without one")
     assert config.tokenizer.path is not None
-    tokenizer = load_tokenizer(
-        str(config.tokenizer.family),
-        config.tokenizer.path,
-        device,
-        cast("Mapping[str, object] | None", config.tokenizer.config_overrides),
-    )
+    tokenizer = recipe_tokenizer(config.tokenizer, device)
     gangs = teacher_gangs(config.gang, device)
     if gangs.tp.rank != 0:
         progress = SilentProgress()
@@ -254,10 +248,11 @@ class _Filler:
         states = output.target_states(rows)
         size = self._plan.vocabulary
         parts = []
+        places = [self._corpus.places[sentence] for sentence in sentences]
         for chunk in row_chunks(states.shape[0], size, ChunkBytes().logits_bytes):
             logits = output.project(states[chunk])
             logits = logits[:, : shared_vocabulary(logits.shape[-1], size)]
-            self._check_finite(logits, rows.sentences[chunk], sentences)
+            check_finite("teacher", logits, rows.sentences[chunk], places)
             parts.append(
                 list_likeliest(
                     logits, rows.targets[chunk], self._plan.temperature, self._plan.likeliest
@@ -265,12 +260,3 @@ class _Filler:
             )
         lengths = [len(self._corpus.targets[sentence]) for sentence in sentences]
         return ListedRows.joined(parts).to(torch.device("cpu")).split(lengths)
-
-    def _check_finite(
-        self, logits: torch.Tensor, rows: torch.Tensor, sentences: Sequence[int]
-    ) -> None:
-        broken = undefined_rows(logits)
-        if bool(broken.any()):
-            first = int(rows[broken.nonzero()[0, 0]])
-            file, line = self._corpus.places[sentences[first]]
-            raise DataError(file, "the teacher's logits are not finite on this sentence", line)

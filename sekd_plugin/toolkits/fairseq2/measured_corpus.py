@@ -13,14 +13,13 @@ from fairseq2.models.clm import CausalLM
 from sekd_plugin.analysis.difficulty.measuring import measure
 from sekd_plugin.analysis.difficulty.token_table import TokenPlaces, TokenTable, write_rows
 from sekd_plugin.criterion import SelfEvolutionKD
-from sekd_plugin.distributions import undefined_rows
 from sekd_plugin.divergences import Divergence
-from sekd_plugin.errors import DataError
 from sekd_plugin.kernels.fused import row_chunks
 from sekd_plugin.progress import Progress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
+from sekd_plugin.toolkits.fairseq2.finite_logits import check_finite
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput
 from sekd_plugin.toolkits.fairseq2.vocabulary import output_size
 
@@ -110,16 +109,13 @@ def _measure_batch(
     }
     states = {name: output.target_states(rows) for name, output in outputs.items()}
     parts = []
+    places = [corpus.places[sentence] for sentence in sentences]
     size = output_size(student) or states["student"].shape[-1]
     for chunk in row_chunks(rows.num_targets, size, _CHUNK_BYTES):
         logits = {name: output.project(states[name][chunk]) for name, output in outputs.items()}
         shared = shared_vocabulary(logits["teacher"].shape[-1], logits["student"].shape[-1])
         for name, values in logits.items():
-            broken = undefined_rows(values[:, :shared])
-            if bool(broken.any()):
-                first = int(rows.sentences[chunk][broken.nonzero()[0, 0]])
-                file, line = corpus.places[sentences[first]]
-                raise DataError(file, f"the {name}'s logits are not finite on this sentence", line)
+            check_finite(name, values[:, :shared], rows.sentences[chunk], places)
         parts.append(
             measure(
                 measurement.criterion,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from fairseq2.data.tokenizers import Tokenizer, TokenizerFamily
 from fairseq2.gang import create_fake_gangs
+from fairseq2.recipe.config import TokenizerSection
 from fairseq2.runtime.dependency import get_dependency_resolver
 from fairseq2.utils.config import StandardConfigMerger
 from fairseq2.utils.structured import StandardValueConverter
@@ -15,6 +17,17 @@ from fairseq2.utils.structured import StandardValueConverter
 from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
 
 _TOKENIZER_FAMILY: type[TokenizerFamily] = TokenizerFamily
+
+
+def recipe_tokenizer(section: TokenizerSection, device: torch.device) -> Tokenizer:
+    """The vocabulary of a recipe whose path and family are known to be there.
+
+    Raises:
+        SekdError: as :func:`load_tokenizer`.
+    """
+    assert section.path is not None
+    overrides = cast("Mapping[str, object] | None", section.config_overrides)
+    return load_tokenizer(str(section.family), section.path, device, overrides)
 
 
 def load_tokenizer(
