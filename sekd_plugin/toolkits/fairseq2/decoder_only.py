@@ -16,10 +16,10 @@ from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.toolkits.fairseq2.decoding import translate_prompts
 from sekd_plugin.toolkits.fairseq2.export import DecoderMending, ExportMending
-from sekd_plugin.toolkits.fairseq2.model_kind import SearchArguments
 from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding
 from sekd_plugin.toolkits.fairseq2.prompted_batches import PROMPTED_BATCHES, PromptedBatches
 from sekd_plugin.toolkits.fairseq2.prompts import PromptedPairs
+from sekd_plugin.toolkits.fairseq2.search import SearchArguments
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, CorpusSection
 from sekd_plugin.toolkits.fairseq2.student import make_student
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput

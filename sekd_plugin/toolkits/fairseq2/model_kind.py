@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypedDict, Unpack
+from collections.abc import Sequence
+from typing import Any, Protocol, Unpack
 
 from fairseq2.data.tokenizers import Tokenizer
 from torch import Tensor
@@ -12,23 +12,9 @@ from torch.nn import Module
 from sekd_plugin.toolkits.fairseq2.batch_form import BatchForm
 from sekd_plugin.toolkits.fairseq2.export import ExportMending
 from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding
+from sekd_plugin.toolkits.fairseq2.search import SearchArguments
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, CorpusSection
 from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput
-
-
-class SearchArguments(TypedDict, total=False):
-    """How a translation is searched for; see :func:`translate_prompts`."""
-
-    eos_index: int
-    pad_index: int
-    max_length: int
-    max_length_ratio: float
-    beam_size: int
-    length_penalty: float
-    banned: Sequence[int]
-    batch_tokens: int
-    names: Sequence[str] | None
-    progress: Callable[[int], object] | None
 
 
 class ModelKind(Protocol):

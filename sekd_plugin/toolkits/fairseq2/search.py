@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Required, TypedDict
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from sekd_plugin.errors import SekdError
 
@@ -37,51 +38,106 @@ class Steps(Protocol):
         ...
 
 
+class SearchArguments(TypedDict, total=False):
+    """How a translation is searched for; see :func:`search_all`."""
+
+    eos_index: Required[int]
+    pad_index: Required[int]
+    max_length: Required[int]
+    max_length_ratio: float
+    beam_size: int
+    length_penalty: float
+    banned: Sequence[int]
+    batch_tokens: int
+    names: Sequence[str] | None
+    progress: Callable[[int], object] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a model takes part in a search."""
+
+    begin: Callable[[list[int], int, Sequence[int]], Steps]
+    """From numbers of sources of one length, the most words of a translation, and the words that
+    are forbidden, to the model that has read the sources."""
+
+    longest: Callable[[int], int]
+    """From a source's length to the most words that its translation has room for."""
+
+    problem: Callable[[int], str | None]
+    """Why a source of that length cannot be read; None where it can."""
+
+
+@torch.inference_mode()
 def search_all(
+    model: Module,
     sources: Sequence[Tensor],
-    begin: Callable[[list[int], int], Steps],
-    longest: Callable[[int], int],
+    reading: Reading,
     *,
     eos_index: int,
+    pad_index: int,
     max_length: int,
-    max_length_ratio: float,
-    beam_size: int,
-    length_penalty: float,
-    batch_tokens: int,
-    progress: Callable[[int], object] | None,
+    max_length_ratio: float = MAX_LENGTH_RATIO,
+    beam_size: int = 1,
+    length_penalty: float = 1.0,
+    banned: Sequence[int] = (),
+    batch_tokens: int = 8192,
+    names: Sequence[str] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> list[list[int]]:
     """Translate sources, each as if it were alone.
 
+    Greedy search takes the likeliest word at each place. Beam search keeps the ``beam_size``
+    likeliest unfinished translations and returns the finished one with the greatest
+    Σ log q / length^penalty, the end counted; it is done when the best unfinished one, were all
+    of its further words certain, could not win.
+
     Args:
-        sources: token ids, ``[S]`` each.
-        begin: from numbers of sources of one length, and the most words of a translation, to the
-            model that has read them.
-        longest: from a source's length to the most words that its translation has room for.
+        model: put into evaluation mode meanwhile.
+        sources: token ids, ``[S]`` each, S ≥ 1.
+        reading: how the model reads them.
         eos_index: the word that ends a translation.
+        pad_index: never produced.
         max_length: a translation is cut off at so many words, its end counted,
         max_length_ratio: and at ten more than so many times its source's length.
         beam_size: 1 is greedy.
         length_penalty: the power of the length; only with a beam.
+        banned: further words that are never produced.
         batch_tokens: the most source tokens in a batch, hypotheses counted.
+        names: what errors call each source; None numbers them.
         progress: called with the number of sources just finished.
 
     Returns:
         The translations' token ids without the end, in the order of the sources.
+
+    Raises:
+        SekdError: a source is too long for the model, or the model's outputs are not numbers.
     """
+    for number, source in enumerate(sources):
+        problem = reading.problem(source.numel())
+        if problem is not None:
+            name = f"sentence {number + 1}" if names is None else names[number]
+            raise SekdError(f"{name}: {problem}")
+    forbidden = sorted({pad_index, *banned} - {eos_index})
     translations: list[list[int]] = [[] for _ in sources]
-    for batch in equal_lengths(sources, batch_tokens // beam_size):
-        length = sources[batch[0]].numel()
-        limit = _EXTRA_LENGTH + int(min(max_length_ratio * length, max_length))
-        room = min(max_length, limit, longest(length))
-        steps = begin(batch, room)
-        if beam_size == 1:
-            found = _greedy(steps, len(batch), eos_index, room)
-        else:
-            found = _beam(steps, len(batch), eos_index, room, beam_size, length_penalty)
-        for number, translation in zip(batch, found, strict=True):
-            translations[number] = translation
-        if progress is not None:
-            progress(len(batch))
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in equal_lengths(sources, batch_tokens // beam_size):
+            length = sources[batch[0]].numel()
+            limit = _EXTRA_LENGTH + int(min(max_length_ratio * length, max_length))
+            room = min(max_length, limit, reading.longest(length))
+            steps = reading.begin(batch, room, forbidden)
+            if beam_size == 1:
+                found = _greedy(steps, len(batch), eos_index, room)
+            else:
+                found = _beam(steps, len(batch), eos_index, room, beam_size, length_penalty)
+            for number, translation in zip(batch, found, strict=True):
+                translations[number] = translation
+            if progress is not None:
+                progress(len(batch))
+    finally:
+        model.train(was_training)
     return translations
 
 

@@ -2,51 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from fairseq2.models.seq2seq import Seq2SeqModel
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor
 
-from sekd_plugin.errors import SekdError
-from sekd_plugin.toolkits.fairseq2.search import MAX_LENGTH_RATIO, next_words, search_all
+from sekd_plugin.toolkits.fairseq2.search import Reading, SearchArguments, next_words, search_all
 
 
-@torch.inference_mode()
 def translate_sources(
     model: Seq2SeqModel,
     sources: Sequence[Tensor],
     *,
     prefixes: Sequence[Sequence[int]],
-    eos_index: int,
-    pad_index: int,
-    max_length: int,
-    max_length_ratio: float = MAX_LENGTH_RATIO,
-    beam_size: int = 1,
-    length_penalty: float = 1.0,
-    banned: Sequence[int] = (),
-    batch_tokens: int = 8192,
-    names: Sequence[str] | None = None,
-    progress: Callable[[int], object] | None = None,
+    **search: Unpack[SearchArguments],
 ) -> list[list[int]]:
-    """Translate sources, each as if it were alone; the search is :func:`translate_prompts`'s.
+    """Translate sources, each as if it were alone.
 
     Args:
         model: the model; put into evaluation mode meanwhile.
         sources: token ids, ``[S]`` each, language and end included.
         prefixes: what the decoder is given before the first word, equally many ids for each
             source.
-        eos_index: the word that ends a translation.
-        pad_index: never produced.
-        max_length: a translation is cut off at so many words, its end counted,
-        max_length_ratio: and at ten more than so many times its source's length.
-        beam_size: 1 is greedy.
-        length_penalty: the power of the length; only with a beam.
-        banned: further words that are never produced.
-        batch_tokens: the most source tokens in a batch, hypotheses counted.
-        names: what errors call each source; None numbers them.
-        progress: called with the number of sources just finished.
+        search: as :func:`search_all`.
 
     Returns:
         The translations' token ids without prefix and end, in the order of the sources.
@@ -54,39 +35,25 @@ def translate_sources(
     Raises:
         SekdError: a source is longer than the model takes, or the model's outputs are not numbers.
     """
-    for number, source in enumerate(sources):
-        if source.numel() > model.max_source_seq_len:
-            name = f"sentence {number + 1}" if names is None else names[number]
-            raise SekdError(
-                f"{name}: the sentence has {source.numel()} tokens, and the model takes "
-                f"{model.max_source_seq_len}"
-            )
-    forbidden = sorted({pad_index, *banned} - {eos_index})
     given = max(map(len, prefixes), default=0)
 
-    def begin(numbers: list[int], room: int) -> _Steps:
+    def begin(numbers: list[int], room: int, forbidden: Sequence[int]) -> _Steps:
         chosen = torch.stack([sources[number] for number in numbers])
         read = chosen.new_tensor([list(prefixes[number]) for number in numbers])
         return _Steps(model, chosen, read, room, forbidden)
 
-    was_training = model.training
-    model.eval()
-    try:
-        return search_all(
-            sources,
-            begin,
-            # The last word is only produced, never read.
-            lambda length: model.max_target_seq_len - given + 1,
-            eos_index=eos_index,
-            max_length=max_length,
-            max_length_ratio=max_length_ratio,
-            beam_size=beam_size,
-            length_penalty=length_penalty,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
-    finally:
-        model.train(was_training)
+    def problem(length: int) -> str | None:
+        if length <= model.max_source_seq_len:
+            return None
+        return f"the sentence has {length} tokens, and the model takes {model.max_source_seq_len}"
+
+    reading = Reading(
+        begin=begin,
+        # The last word is only produced, never read.
+        longest=lambda length: model.max_target_seq_len - given + 1,
+        problem=problem,
+    )
+    return search_all(model, sources, reading, **search)
 
 
 class _Steps:

@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.toolkits.fairseq2.export import ExportMending
-from sekd_plugin.toolkits.fairseq2.model_kind import SearchArguments
+from sekd_plugin.toolkits.fairseq2.search import SearchArguments
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, CorpusSection
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.batch import PAIR_BATCHES, PairBatches
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.decoding import translate_sources
