@@ -44,10 +44,10 @@ def negative_entropy(log_p: Tensor) -> Tensor:
     """How certain a distribution is: Σ p·log p, in nats.
 
     Args:
-        log_p: log p, ``[n, V]``; ``-inf`` adds nothing.
+        log_p: log p, ``[..., V]``; ``-inf`` adds nothing.
 
     Returns:
-        ``[n]``, from −log V to 0.
+        ``[...]``, from −log V to 0.
     """
     return (log_p.exp() * log_p.masked_fill(torch.isneginf(log_p), 0.0)).sum(dim=-1)
 

@@ -176,7 +176,9 @@ def test_the_negative_entropy_is_the_sum_of_p_log_p_and_a_zero_adds_nothing():
         math.fsum(math.exp(each) * each for each in row if each > -math.inf)
         for row in log_p.tolist()
     ]
-    close(negative_entropy(log_p), torch.tensor(expected, dtype=torch.float64))
+    expected = torch.tensor(expected, dtype=torch.float64)
+    close(negative_entropy(log_p), expected)
+    close(negative_entropy(log_p.reshape(4, 6, -1)), expected.reshape(4, 6))
     alone = log_one_hot(torch.tensor([2]), log_p[:1])
     close(negative_entropy(alone), torch.zeros(1, dtype=torch.float64))
     uniform = torch.full((1, 8), -math.log(8), dtype=torch.float64)
