@@ -12,6 +12,7 @@ from sekd_plugin.sweep.settings import (
     HalvingSection,
     RowSection,
     SweepSettings,
+    TableSection,
 )
 
 
@@ -25,7 +26,11 @@ def sweep_sections() -> tuple[Section, ...]:
         test=EvaluationSection(path=Path()),
         halving=HalvingSection(steps=[]),
     )
-    return (*sections_of(needed, ""), *sections_of(RowSection(), "rows.NAME"))
+    return (
+        *sections_of(needed, ""),
+        *sections_of(RowSection(), "rows.NAME"),
+        *sections_of(TableSection(rows=[]), "tables.NAME"),
+    )
 
 
 def sweep_markdown() -> str:

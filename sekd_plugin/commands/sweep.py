@@ -3,11 +3,13 @@
   sekd sweep sweep.yaml runs/sweep
   sekd sweep sweep.yaml runs/sweep --dry-run
   sekd sweep sweep.yaml runs/sweep --only word_kd --jobs 2
+  sekd sweep sweep.yaml runs/sweep --table first --over larger.yaml
   sekd sweep sweep.yaml runs/sweep --report
 
 The same command goes on where it was interrupted, trains nothing twice, and tries again what had
 failed. OUT/results.md, .tex, .csv and .json hold the table, OUT/scores.svg and OUT/curves.svg the
-pictures. The exit code is 1 where a run has failed; the others are trained all the same.
+pictures; OUT/tables/NAME holds the same for each table of some of the rows. The exit code is 1
+where a run has failed; the others are trained all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 from fairseq2.runtime.dependency import get_dependency_resolver
 
 from sekd_plugin.checks import at_least
-from sekd_plugin.errors import SekdError, did_you_mean
+from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
 from sekd_plugin.new_file import replace_file
 from sekd_plugin.programs.folder_lock import alone
 from sekd_plugin.programs.interruption import Interrupted
@@ -30,6 +32,7 @@ from sekd_plugin.sweep.layout import Layout
 from sekd_plugin.sweep.report import FILES
 from sekd_plugin.sweep.resources import available_slots
 from sekd_plugin.sweep.results import SweepResults
+from sekd_plugin.sweep.table import Table, chosen_rows
 from sekd_plugin.sweep.tables import text_table
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.sweeping.board import Board
@@ -57,6 +60,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--only", nargs="+", metavar="ROW", help="work on these rows alone")
     parser.add_argument(
+        "--table", nargs="+", metavar="NAME", help="work on the rows of these tables alone"
+    )
+    parser.add_argument(
+        "--over",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="sweep files whose keys go before SWEEP_FILE's, such as larger models and more steps",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="check everything and list the runs; change nothing"
     )
     parser.add_argument(
@@ -67,8 +81,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check, train, score, report; 1 where a run has failed."""
     jobs = _jobs(args.jobs)
-    sweep = read_sweep(args.sweep)
-    rows = _chosen_rows(sweep, args.only)
+    sweep = read_sweep(args.sweep, args.over)
+    tables = _chosen_tables(sweep, args.table)
+    rows = _chosen_rows(sweep, args.only, tables)
     layout = Layout(args.output.resolve())
     _check_folder(args.output, layout)
     runs = planned_runs(sweep)
@@ -77,7 +92,7 @@ def run(args: Namespace) -> int:
     if args.report:
         if not layout.records.is_dir():
             raise SekdError(f"{args.output} holds no sweep yet")
-        return _report(board, sweep, test)
+        return _report(board, sweep, tables, test)
     configs = _check(board, sweep, rows)
     if args.dry_run:
         print(_listed(board, rows))
@@ -100,7 +115,7 @@ def run(args: Namespace) -> int:
                 file=sys.stderr,
             )
             return stop.exit_code
-        return _report(board, sweep, test)
+        return _report(board, sweep, tables, test)
 
 
 def _jobs(text: str) -> int | None:
@@ -111,16 +126,29 @@ def _jobs(text: str) -> int | None:
     return at_least("--jobs", int(text), 1)
 
 
-def _chosen_rows(sweep: SweepFile, only: Sequence[str] | None) -> list[str]:
-    """The rows to work on; the name of a grid stands for all its rows."""
-    names = [row.name for row in sweep.rows]
+def _chosen_tables(sweep: SweepFile, names: Sequence[str] | None) -> list[Table]:
+    """The tables that are asked for; that of all rows, and every other, where none is."""
+    if names is None:
+        return [sweep.whole, *sweep.tables]
+    known = {table.name: table for table in sweep.tables}
+    for name in names:
+        if name not in known:
+            raise SekdError(f"--table: '{name}' is not a table; {did_you_mean(name, known)}")
+    return [known[name] for name in names]
+
+
+def _chosen_rows(
+    sweep: SweepFile, only: Sequence[str] | None, tables: Sequence[Table]
+) -> list[str]:
+    """The rows to work on, in the order of the tables."""
+    names = list(dict.fromkeys(name for table in tables for name in table.rows))
     if only is None:
         return names
-    known = {*names, *(name.partition(",")[0] for name in names)}
-    for name in only:
-        if name not in known:
-            raise SekdError(f"--only: '{name}' is not a row; {did_you_mean(name, known)}")
-    return [name for name in names if name in only or name.partition(",")[0] in only]
+    try:
+        chosen = chosen_rows(only, [row.name for row in sweep.rows], "--only")
+    except ConfigError as error:
+        raise SekdError(str(error)) from None
+    return [name for name in names if name in chosen]
 
 
 def _check_folder(shown: Path, layout: Layout) -> None:
@@ -137,10 +165,8 @@ def _check(board: Board, sweep: SweepFile, rows: Sequence[str]) -> dict[str, Tra
     configs: dict[str, TrainingConfig] = {}
     todo = [
         board.runs[run]
-        for name in rows
-        for trial in board.agendas[name].alive
-        for run in board.agendas[name].runs(trial)
-        if not board.records[run].is_trained
+        for run in board.runs_of(rows)
+        if board.is_alive(run) and not board.records[run].is_trained
     ]
     tuned = {row.name for row in sweep.rows if row.is_tuned}
     for each in StreamProgress().track(todo, "checking recipes", len(todo)):
@@ -156,24 +182,31 @@ def _check(board: Board, sweep: SweepFile, rows: Sequence[str]) -> dict[str, Tra
 
 def _listed(board: Board, rows: Sequence[str]) -> str:
     """Every run with how it stands."""
-    lines = []
-    for name in rows:
-        agenda = board.agendas[name]
-        for trial in (each.name for each in agenda.row.trials):
-            for run in agenda.runs(trial):
-                state = str(board.records[run].state) if trial in agenda.alive else "given up"
-                lines.append((run, state))
+    lines = [
+        (run, str(board.records[run].state) if board.is_alive(run) else "given up")
+        for run in board.runs_of(rows)
+    ]
     width = max(len(run) for run, _ in lines)
     return "\n".join([f"{run:<{width}}  {state}" for run, state in lines] + [f"{len(lines)} runs"])
 
 
-def _report(board: Board, sweep: SweepFile, test: TestSet) -> int:
-    results = gather(board, sweep, test, StreamProgress())
-    _show(results, board)
-    for name, write in FILES.items():
-        replace_file(board.layout.root / name, write(results))
-    print(f"results: {board.layout.root / 'results.md'}")
-    return 1 if results.failures else 0
+def _report(board: Board, sweep: SweepFile, tables: Sequence[Table], test: TestSet) -> int:
+    """Show the first table, write all of them."""
+    failures = 0
+    for number, table in enumerate(tables):
+        results = gather(board, sweep, table, test, StreamProgress())
+        failures += len(results.failures)
+        whole = table == sweep.whole
+        folder = board.layout.root if whole else board.layout.table(table.name)
+        if number == 0:
+            _show(results, board)
+        elif not results.rows:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, write in FILES.items():
+            replace_file(folder / name, write(results))
+        print(f"results: {folder / 'results.md'}")
+    return 1 if failures else 0
 
 
 def _show(results: SweepResults, board: Board) -> None:

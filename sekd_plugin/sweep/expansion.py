@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.sweep.settings import RowSection
+from sekd_plugin.sweep.table import chosen_rows
 
 SEED_KEY = "common.seed"
 """The key of a recipe that takes the seed."""
@@ -42,10 +43,13 @@ class Row:
     trials: tuple[Trial, ...]
     """At least one."""
 
+    is_choice: bool = False
+    """Whether its trials are those of other rows."""
+
     @property
     def is_tuned(self) -> bool:
-        """Whether one of several trials is chosen."""
-        return len(self.trials) > 1
+        """Whether one of several trials of its own is chosen."""
+        return len(self.trials) > 1 and not self.is_choice
 
 
 def expand(rows: Mapping[str, RowSection], common: Mapping[str, object]) -> list[Row]:
@@ -61,7 +65,12 @@ def expand(rows: Mapping[str, RowSection], common: Mapping[str, object]) -> list
     found: list[Row] = []
     for name, section in rows.items():
         place = f"rows.{name}"
-        _check_name(place, name)
+        check_name(place, name)
+        if section.choose:
+            if section.settings or section.grid or section.tune:
+                raise ConfigError(f"{place}.choose", "stands alone; remove the row's other keys")
+            found.append(Row(name=name, trials=(), is_choice=True))
+            continue
         for chosen in _combinations(section.grid, f"{place}.grid"):
             row_name = ",".join([name, *chosen.labels])
             trials = tuple(
@@ -74,7 +83,14 @@ def expand(rows: Mapping[str, RowSection], common: Mapping[str, object]) -> list
             found.append(Row(name=row_name, trials=trials))
     if not found:
         raise ConfigError("rows", "is empty; it needs at least one")
-    return found
+    return [_choice(row, rows[row.name].choose, found) if row.is_choice else row for row in found]
+
+
+def _choice(row: Row, asked: Sequence[str], rows: Sequence[Row]) -> Row:
+    own = {each.name: each for each in rows if not each.is_choice}
+    names = chosen_rows(asked, list(own), f"rows.{row.name}.choose")
+    trials = tuple(trial for name in names for trial in own[name].trials)
+    return Row(name=row.name, trials=trials, is_choice=True)
 
 
 def _layered(*layers: Mapping[str, object]) -> dict[str, object]:
@@ -119,7 +135,7 @@ def _choices(key: str, values: object, place: str) -> list[tuple[str, Mapping[st
         raise ConfigError(place, "is empty; it needs at least one value")
     seen: set[str] = set()
     for label, _ in named:
-        _check_name(place, label, negative=True)
+        check_name(place, label, negative=True)
         if label in seen:
             raise ConfigError(place, f"'{label}' stands there twice")
         seen.add(label)
@@ -141,7 +157,12 @@ def _label(value: object, place: str) -> str:
     raise ConfigError(place, f"{value!r} makes no name; write 'NAME: VALUE' instead of a list")
 
 
-def _check_name(place: str, name: object, *, negative: bool = False) -> None:
+def check_name(place: str, name: object, *, negative: bool = False) -> None:
+    """Check that a name can be a folder's.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     text = str(name).removeprefix("-") if negative else str(name)
     if not _NAME.fullmatch(text) or text.startswith("seed_"):
         raise ConfigError(

@@ -57,6 +57,10 @@ class Layout:
         """A run's translations of the test set."""
         return self.root / "translations" / f"{key}.txt"
 
+    def table(self, name: str) -> Path:
+        """The folder of the results of some of the rows."""
+        return self.root / "tables" / name
+
     def decisions(self, row: str) -> Path:
         """Which trials of a row were given up, and when."""
         return self.root / "halving" / f"{row}.json"

@@ -101,7 +101,7 @@ class SweepResults:
     """All that a sweep has found."""
 
     name: str
-    """The sweep file's name."""
+    """What stands above them: a table's title, or the sweep file's name."""
 
     baseline: str | None
     """The row that the others are compared with."""

@@ -23,6 +23,10 @@ class RowSection:
     """The same, but every combination is a trial of the same row: the one that is best on the
     validation set, in the mean over seeds, is reported on the test set."""
 
+    choose: list[str] = field(default_factory=list)
+    """Other rows, or grids, of whose trials the best one is reported here too: a row that has no
+    training of its own, and none of the other keys."""
+
 
 @dataclass(kw_only=True)
 class EvaluationSection:
@@ -59,6 +63,21 @@ class HalvingSection:
 
 
 @dataclass(kw_only=True)
+class TableSection:
+    """Some of the rows, compared with each other in a table and pictures of their own."""
+
+    rows: list[str]
+    """Which, in this order. The name of a grid stands for all its rows. A row may be in several
+    tables, and is trained once."""
+
+    baseline: str | None = None
+    """The row that the others are compared with; None: the sweep's own."""
+
+    title: str | None = None
+    """What stands above it; None: the table's name."""
+
+
+@dataclass(kw_only=True)
 class SweepSettings:
     """A whole sweep file. ``${dir}`` in any of it stands for the folder of the file."""
 
@@ -77,6 +96,9 @@ class SweepSettings:
 
     baseline: str | None = None
     """The row that the others are compared with; None compares nothing."""
+
+    tables: Mapping[str, object] = field(default_factory=dict)
+    """Name → table of some of the rows, beside the one of all rows."""
 
     test: EvaluationSection
     """The test set."""

@@ -19,6 +19,28 @@ TWO = {"tuned": {"tune": {"optimizer.config.lr": [0.1, 0.2]}}}
         ({"rows": {"a": {"tnue": {}}}}, "rows.a.tnue: is not a known key; did you mean 'tune'?"),
         ({"rows": {"a": {"settings": {"x..y": 1}}}}, "rows.a.settings.x..y: is not a dotted key"),
         ({"rows": PLAIN, "baseline": "plian"}, "'plian' is not a row; did you mean 'plain'?"),
+        (
+            {"rows": PLAIN, "tables": {"one": {"rows": ["plian"]}}},
+            "tables.one.rows: 'plian' is not a row; did you mean 'plain'?",
+        ),
+        (
+            {"rows": {**PLAIN, "b": None}, "tables": {"one": {"rows": ["b"], "baseline": "plain"}}},
+            "tables.one.baseline: 'plain' is not one of its rows",
+        ),
+        ({"rows": PLAIN, "tables": {"one": {"row": []}}}, "tables.one.row: is not a known key"),
+        ({"rows": PLAIN, "tables": {"a/b": {"rows": []}}}, "tables.a/b: the name 'a/b' is not"),
+        (
+            {"rows": {**PLAIN, "best": {"choose": ["plan"]}}},
+            "rows.best.choose: 'plan' is not a row; did you mean 'plain'?",
+        ),
+        (
+            {"rows": {**PLAIN, "best": {"choose": ["plain"], "settings": {"common.seed": 1}}}},
+            "rows.best.choose: stands alone",
+        ),
+        (
+            {"rows": {**TWO, "best": {"choose": ["tuned"]}}, "halving": {"steps": [4]}},
+            "rows.best.choose: names a row with trials that halving gives up",
+        ),
         ({"rows": PLAIN, "test": {"path": "t", "beam_size": 0}}, "test.beam_size: 0 is out of"),
         ({"rows": TWO, "halving": {"steps": [4, 4]}}, "halving.steps.1: 4 is out of range"),
         ({"rows": TWO, "halving": {"steps": [4], "keep": 1}}, "halving.keep: 1 is out of range"),

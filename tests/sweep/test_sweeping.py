@@ -275,3 +275,51 @@ def test_another_search_scores_anew_and_trains_nothing(sweeping):
     scores = json.loads((sweeping.out / "scores/a/seed_1.json").read_text())
     assert scores["systems"][0]["made_from"]["search"]["beam_size"] == 2
     assert times(sweeping.out / "runs") == before
+
+
+def test_tables_share_rows_and_a_choice_reports_what_is_best_on_the_validation_set(sweeping):
+    sweeping.write(
+        seeds=[1],
+        rows={
+            "plain": {"settings": {"regime.num_steps": 4}},
+            "rate": {
+                "grid": {"optimizer.config.lr": [0.0001, 0.02]},
+                "settings": {"regime.num_steps": 4},
+            },
+            "untouched": None,
+            "best": {"choose": ["rate"]},
+        },
+        baseline="plain",
+        tables={
+            "first": {"rows": ["plain", "rate"], "title": "What the rate does"},
+            "second": {"rows": ["best", "plain", "rate,lr=0.02"], "baseline": "best"},
+        },
+    )
+    longer = sweeping.workshop.folder / "over.yaml"
+    longer.write_text(f"test: {{path: {sweeping.workshop.folder / 'test.jsonl'}, beam_size: 2}}\n")
+    _, error = sweeping.run("--table", "first", "second", "--over", str(longer))
+
+    assert error.count(": training") == 3, "each run once, and none outside of the tables"
+    tables = {
+        name: json.loads((sweeping.out / "tables" / name / "results.json").read_text())
+        for name in ("first", "second")
+    }
+    rows = {name: [row["name"] for row in found["rows"]] for name, found in tables.items()}
+    rates = ["rate,lr=0.0001", "rate,lr=0.02"]
+    assert rows == {"first": ["plain", *rates], "second": ["best", "plain", "rate,lr=0.02"]}
+    assert (tables["first"]["name"], tables["first"]["baseline"]) == ("What the rate does", "plain")
+    assert tables["second"]["baseline"] == "best"
+    assert not (sweeping.out / "results.json").exists()
+    assert sweeping.record("rate,lr=0.02/seed_1")["scored"]["beam_size"] == 2
+
+    valid = {row["trial"]: row["tried"][0]["valid"] for row in tables["first"]["rows"]}
+    best = tables["second"]["rows"][0]
+    assert {each["name"]: each["valid"] for each in best["tried"]} == {
+        trial: valid[trial] for trial in rates
+    }
+    assert best["trial"] == max(rates, key=lambda trial: valid[trial])
+    scores = {row["name"]: row["seeds"][0]["scores"] for row in tables["first"]["rows"]}
+    assert best["seeds"][0]["scores"] == scores[best["trial"]]
+
+    _, error = sweeping.run("--table", "frist", expect=2)
+    assert "--table: 'frist' is not a table; did you mean 'first'?" in error

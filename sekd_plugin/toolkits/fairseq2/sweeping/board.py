@@ -91,6 +91,14 @@ class Board:
         found = best_checkpoint(self.layout.run(run))
         return found.step, found.bleu
 
+    def runs_of(self, rows: Sequence[str]) -> list[str]:
+        """The runs of some rows, given up or not, each once."""
+        agendas = [self.agendas[name] for name in rows]
+        every = (
+            run for each in agendas for trial in each.row.trials for run in each.runs(trial.name)
+        )
+        return list(dict.fromkeys(every))
+
     def is_alive(self, run: str) -> bool:
         """Whether a run's trial was not given up."""
         planned = self.runs[run]

@@ -19,6 +19,7 @@ from sekd_plugin.sweep.results import (
     mean_curve,
 )
 from sekd_plugin.sweep.statistics import summary
+from sekd_plugin.sweep.table import Table
 from sekd_plugin.toolkits.fairseq2.sweeping.board import Board
 from sekd_plugin.toolkits.fairseq2.sweeping.run_folder import bleu_by_step
 from sekd_plugin.toolkits.fairseq2.sweeping.scoring import TestSet, read_scores
@@ -28,32 +29,39 @@ COMPARED = ("BLEU", "chrF2")
 """The metrics in which rows are compared with the baseline."""
 
 
-def gather(board: Board, sweep: SweepFile, test: TestSet, progress: Progress) -> SweepResults:
-    """All that the sweep has found so far; rows that are not finished are left out."""
+def gather(
+    board: Board, sweep: SweepFile, table: Table, test: TestSet, progress: Progress
+) -> SweepResults:
+    """All that has been found so far of a table; rows that are not finished are left out."""
     found: dict[str, RowResult] = {}
     signatures: dict[str, str] = {}
-    for row in sweep.rows:
-        result = _row(board, board.agendas[row.name], test, signatures)
+    for name in table.rows:
+        result = _row(board, board.agendas[name], test, signatures)
         if result is not None:
-            found[row.name] = result
-    baseline = found.get(sweep.settings.baseline or "")
+            found[name] = result
+    baseline = found.get(table.baseline or "")
     rows = list(found.values())
     if baseline is not None:
         rows = [
             _compared(row, baseline, board.layout, test)
             for row in progress.track(rows, "comparing", len(rows))
         ]
-    failed = {key: each for key, each in board.records.items() if each.state is State.FAILED}
+    runs = set(board.runs_of(table.rows))
+    failed = {
+        key: each
+        for key, each in board.records.items()
+        if each.state is State.FAILED and key in runs
+    }
     return SweepResults(
-        name=sweep.name,
-        baseline=sweep.settings.baseline,
+        name=table.title,
+        baseline=table.baseline,
         num_seeds=len(sweep.settings.seeds),
         test=str(test.section.path),
         num_sentences=len(test.pairs),
         signatures=signatures,
         bootstrap_samples=test.section.bootstrap_samples,
         rows=rows,
-        missing=[row.name for row in sweep.rows if row.name not in found],
+        missing=[name for name in table.rows if name not in found],
         failures=[
             Failure(run=key, problem=each.problem or "", log=str(board.layout.log(key)))
             for key, each in failed.items()

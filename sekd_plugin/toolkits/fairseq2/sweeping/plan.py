@@ -54,6 +54,7 @@ def planned_runs(sweep: SweepFile) -> dict[str, list[PlannedRun]]:
     return {
         trial.name: [_run(sweep, row, trial, seed) for seed in sweep.settings.seeds]
         for row in sweep.rows
+        if not row.is_choice
         for trial in row.trials
     }
 

@@ -219,12 +219,7 @@ class Sitting:
     def _views(self) -> tuple[list[RunView], Totals]:
         board, now = self._board, time.monotonic()
         views = [self._view(work, now) for work in self._at_work]
-        runs = [
-            run
-            for name in self._rows
-            for trial in board.agendas[name].alive
-            for run in board.agendas[name].runs(trial)
-        ]
+        runs = [run for run in board.runs_of(self._rows) if board.is_alive(run)]
         records = [board.records[run] for run in runs]
         steps = [(self._steps_done(run), board.runs[run].num_steps) for run in runs]
         left = None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from sekd_plugin.checks import at_least, between
 from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
-from sekd_plugin.sweep.expansion import Row, expand
+from sekd_plugin.sweep.expansion import Row, check_name, expand
 from sekd_plugin.sweep.settings import (
     EvaluationSection,
     HalvingSection,
     RowSection,
     SweepSettings,
+    TableSection,
 )
+from sekd_plugin.sweep.table import Table, chosen_rows
 from sekd_plugin.toolkits.fairseq2.preflight import place_folder, read_yaml
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 
@@ -36,24 +38,62 @@ class SweepFile:
     rows: tuple[Row, ...]
     """Its rows with their trials."""
 
+    tables: tuple[Table, ...]
+    """Its tables of some of the rows."""
 
-def read_sweep(file: Path) -> SweepFile:
+    @property
+    def whole(self) -> Table:
+        """The table of all rows."""
+        return Table(
+            name=self.name,
+            title=self.name,
+            rows=tuple(row.name for row in self.rows),
+            baseline=self.settings.baseline,
+        )
+
+
+def read_sweep(file: Path, over: Sequence[Path] = ()) -> SweepFile:
     """Read a sweep file and the recipe that it names.
+
+    Args:
+        file: the sweep file.
+        over: files of which every key that they have goes before the sweep file's, the last
+            file's first; the keys of ``settings``, ``rows`` and ``tables`` one by one.
 
     Raises:
         ConfigError, DataError: what is wrong, in one line.
     """
-    content = place_folder(read_yaml(file), file.resolve().parent)
+    content: dict[str, Any] = {}
+    for each in (file, *over):
+        content = _laid_over(content, place_folder(read_yaml(each), each.resolve().parent))
     try:
         check_section(content, SweepSettings, "")
         settings = _settings(content)
         sections = {str(name): _row(name, row) for name, row in settings.rows.items()}
         rows = expand(sections, _dotted(settings.settings, "settings"))
-        _check(settings, [row.name for row in rows])
+        _check_choices(rows, settings.halving)
+        names = [row.name for row in rows]
+        _check(settings, names)
+        tables = tuple(
+            _table(name, section, names, settings.baseline)
+            for name, section in settings.tables.items()
+        )
     except ConfigError as error:
-        raise SekdError(f"{file}: {error}") from None
+        place = ", ".join(map(str, (file, *over)))
+        raise SekdError(f"{place}: {error}") from None
     recipe = place_folder(read_yaml(settings.recipe), settings.recipe.resolve().parent)
-    return SweepFile(name=file.stem, settings=settings, recipe=recipe, rows=tuple(rows))
+    return SweepFile(
+        name=file.stem, settings=settings, recipe=recipe, rows=tuple(rows), tables=tables
+    )
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for key in ("settings", "rows", "tables"):
+        one, two = below.get(key), above.get(key)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            merged[key] = {**one, **two}
+    return merged
 
 
 def _settings(content: Mapping[str, Any]) -> SweepSettings:
@@ -76,10 +116,43 @@ def _row(name: object, row: object) -> RowSection:
     place = f"rows.{name}"
     section = cast("Mapping[str, Any]", {} if row is None else row)
     check_section(section, RowSection, place)
-    return RowSection(**{key: _dotted(value, f"{place}.{key}") for key, value in section.items()})
+    for key in ("settings", "grid", "tune"):
+        _dotted(section.get(key, {}), f"{place}.{key}")
+    return RowSection(**section)
+
+
+def _check_choices(rows: Sequence[Row], halving: HalvingSection | None) -> None:
+    halved = {trial.name for row in rows if row.is_tuned for trial in row.trials}
+    for row in rows:
+        if halving is not None and row.is_choice and any(t.name in halved for t in row.trials):
+            raise ConfigError(
+                f"rows.{row.name}.choose",
+                "names a row with trials that halving gives up; remove halving, or the choice",
+            )
+
+
+def _table(name: object, content: object, rows: Sequence[str], baseline: str | None) -> Table:
+    place = f"tables.{name}"
+    check_name(place, name)
+    check_section(content, TableSection, place)
+    section = TableSection(**cast("Mapping[str, Any]", content))
+    chosen = chosen_rows(section.rows, rows, f"{place}.rows")
+    against = section.baseline or baseline
+    if section.baseline is not None and section.baseline not in chosen:
+        near = did_you_mean(section.baseline, chosen)
+        raise ConfigError(
+            f"{place}.baseline", f"'{section.baseline}' is not one of its rows; {near}"
+        )
+    return Table(
+        name=str(name),
+        title=section.title or str(name),
+        rows=tuple(chosen),
+        baseline=against if against in chosen else None,
+    )
 
 
 def _dotted(settings: Mapping[str, object], place: str) -> Mapping[str, object]:
+    """The settings themselves, every key a dotted one."""
     for key in settings:
         if not isinstance(key, str) or "" in key.split("."):
             raise ConfigError(f"{place}.{key}", "is not a dotted key, as criterion.config.beta")
