@@ -14,7 +14,7 @@ from sweep_page import sweep_markdown, sweep_sections
 
 from sekd_plugin import criteria, divergences, proxies, thresholds
 from sekd_plugin.construction import settings_of
-from sekd_plugin.sweep.settings import RowSection, SweepSettings
+from sekd_plugin.sweep.settings import RowSection, SweepSettings, TableSection
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 
 RECIPE_YAML = YAML(typ="safe", pure=True)
@@ -153,7 +153,8 @@ def test_every_key_of_a_sweep_file_is_on_its_page_with_a_meaning():
         for key in section.keys
     }
     rows = {f"rows.NAME.{place}" for place in places(RowSection)}
-    assert set(found) == set(places(SweepSettings)) | rows
+    tables = {f"tables.NAME.{place}" for place in places(TableSection)}
+    assert set(found) == set(places(SweepSettings)) | rows | tables
     assert [place for place, key in found.items() if not (key.meaning and key.type)] == []
     assert found["recipe"].default == found["seeds"].default == found["rows"].default == "needed"
     assert found["halving.keep"].default == "0.5" and found["test.beam_size"].default == "1"
