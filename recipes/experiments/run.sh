@@ -1,0 +1,58 @@
+#!/bin/sh
+# Everything behind docs/experiments, from nothing: corpus, teachers, students, caches, studies.
+#
+#   recipes/experiments/run.sh                     all of it, many hours on two cores
+#   recipes/experiments/run.sh beta proxy          the tables that are named, and what they need
+#   OVER=recipes/experiments/on_a_gpu recipes/experiments/run.sh     larger models, more steps
+#
+# Run it where runs/ may be written. Interrupted, it goes on where it was; what is finished stays.
+set -eu
+
+SEKD=${SEKD:-sekd}
+here=$(dirname "$0")
+runs=runs/experiments
+top_k=64
+
+over() {    # --over FILE, where larger settings are asked for
+    if [ -n "${OVER:-}" ]; then echo "--over $OVER/$1"; fi
+}
+
+if [ ! -e "$runs/corpus/report.json" ]; then
+    $SEKD prepare "$runs/corpus" \
+        --train "$here/../corpus/en-de/train.jsonl" \
+        --valid "$here/../corpus/en-de/valid.jsonl" \
+        --test "$here/../corpus/en-de/test.jsonl" \
+        --vocabulary-size 4000 --template 'English to German: {source}
+'
+fi
+
+teachers=clean
+case " $* " in *noisy_teacher*) teachers=all ;; "  ") teachers=all ;; esac
+# shellcheck disable=SC2046
+if [ $teachers = all ]; then
+    $SEKD sweep "$here/teachers.yaml" "$runs/teachers" $(over teachers.yaml)
+else
+    $SEKD sweep "$here/teachers.yaml" "$runs/teachers" $(over teachers.yaml) --only clean
+fi
+# shellcheck disable=SC2046
+$SEKD sweep "$here/students.yaml" "$runs/students" $(over students.yaml)
+
+cache() {   # cache NAME TEACHER [NOISE]: the teacher's likeliest words over the training pairs
+    noise=${3:+, noise: {misaligned: $3, seed: 1\}}
+    last=$(find "$runs/teachers/runs/$2/seed_1/checkpoints" -maxdepth 1 -name 'step_*' | sort -t_ -k2 -V | tail -n 1)
+    $SEKD cache-teacher "$runs/caches/$1" --config-file "${OVER:-$here}/cache.yaml" --top-k $top_k --config \
+        "teacher.path=$last/model" "dataset.train=[{path: $runs/corpus/train.jsonl$noise}]"
+}
+
+cache clean clean
+for share in 0.15 0.3 0.5; do
+    case " $* " in *"noise_${share}_clean_teacher"* | "  ")
+        cache "misaligned_${share}_clean_teacher" clean $share ;;
+    esac
+    case " $* " in *"noise_${share}_noisy_teacher"* | "  ")
+        cache "misaligned_${share}_noisy_teacher" "misaligned,train=$share" $share ;;
+    esac
+done
+
+# shellcheck disable=SC2046,SC2086
+$SEKD sweep "$here/studies.yaml" "$runs/studies" $(over studies.yaml) ${*:+--table "$@"}
