@@ -187,6 +187,11 @@ def test_a_changed_byte_stops_training_by_the_files_name(taught):
         ((), ("--top-p", "2"), "top_p: 2.0 is out of range"),
         (("criterion.name=cross_entropy",), (), "teacher: would never be used"),
         (("tokenizer.path=nowhere.model",), (), "tokenizer.path: nowhere.model is not a file"),
+        (
+            ('model={"family": "llama"}',),
+            (),
+            "teacher.config_overrides.vocab_size: the teacher has 300 words, the student 32000",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(taught, settings, options, words):

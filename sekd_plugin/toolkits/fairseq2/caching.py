@@ -118,6 +118,12 @@ def fill_cache(
         raise ConfigError(
             "model.config_overrides.vocab_size", "is not stated; it is needed with this teacher"
         )
+    if vocabulary > (words := output_size(teacher) or vocabulary):
+        raise ConfigError(
+            "teacher",
+            f"has {words} words, the student {vocabulary} by its section 'model'; the teacher's "
+            "number must be the same or larger",
+        )
     plan = begin(
         folder,
         CachePlan(

@@ -151,6 +151,7 @@ def check_for_caching(config: TrainingConfig, resolver: DependencyResolver) -> N
     check_processes(config.gang)
     _check_vocabulary_path(config.tokenizer.path)
     _check_model("teacher", config.teacher, resolver)
+    _check_vocabularies(config, kind, resolver)
 
 
 def read_yaml(file: Path) -> Mapping[str, object]:
