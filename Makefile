@@ -1,6 +1,7 @@
 # Each target does all the set-up it needs: a clone, Python with venv, and make are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo docs lint coverage fuzz mutation bench cache-figures faults soak clean
+.PHONY: help setup test demo docs lint coverage fuzz mutation bench cache-figures experiments \
+	faults soak clean
 
 # One thread a worker: two workers share the two cores that are assumed.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -49,6 +50,9 @@ bench: setup ## compare the losses with others' in time and memory; FULL=1 is th
 
 cache-figures: setup ## what a teacher cache costs and changes, after make demo (10 minutes)
 	@.venv/bin/python .ci/teacher_cache.py
+
+experiments: setup ## the studies of docs/experiments (many hours); TABLES="beta proxy" for some
+	@SEKD=.venv/bin/sekd recipes/experiments/run.sh $(TABLES)
 
 faults: setup ## kill, starve and damage real runs; nothing may be lost (about 20 minutes)
 	@$(ONE_THREAD) .venv/bin/python -m pytest -q --timeout 900 -o python_files="fault_*.py" \

@@ -16,6 +16,7 @@ from sekd_plugin.errors import DataError
 from sekd_plugin.progress import SilentProgress
 from sekd_plugin.toolkits.fairseq2 import measured_corpus
 from sekd_plugin.toolkits.fairseq2.dataset import encode_corpus
+from sekd_plugin.toolkits.fairseq2.decoder_only import DECODER_ONLY
 from sekd_plugin.toolkits.fairseq2.loading import load_run_model
 from sekd_plugin.toolkits.fairseq2.measured_corpus import Measurement, measure_corpus
 from sekd_plugin.toolkits.fairseq2.piece_texts import PieceTexts
@@ -163,6 +164,7 @@ def test_difficulties_do_not_depend_on_batches_and_chunks(distilled, shared_fold
             if batch_tokens == 1:  # a sentence a batch; and one of its words is broken
                 embeddings[corpus.targets[5][0]] = math.nan
         measurement = Measurement(
+            kind=DECODER_ONLY,
             criterion=SelfEvolutionKD(),
             main="own",
             others={},

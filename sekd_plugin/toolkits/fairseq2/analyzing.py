@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from fairseq2.data.tokenizers import Tokenizer
 from fairseq2.gang import create_fake_gangs
-from fairseq2.models.clm import CausalLM
 from fairseq2.runtime.dependency import get_dependency_resolver
 from torch import Tensor
 from torch.nn import Module
@@ -30,13 +29,14 @@ from sekd_plugin.plugins import import_plugins
 from sekd_plugin.progress import Progress
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoints, run_and_choice
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
-from sekd_plugin.toolkits.fairseq2.decoder_only import DECODER_ONLY
 from sekd_plugin.toolkits.fairseq2.loading import load_exported_model, load_run_model
 from sekd_plugin.toolkits.fairseq2.measured_corpus import (
     Measurement,
     measure_corpus,
     token_places,
 )
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.model_kinds import check_same_kind, kind_of_class
 from sekd_plugin.toolkits.fairseq2.piece_texts import PieceTexts
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
@@ -202,18 +202,26 @@ def run_analysis(plan: Plan, device: torch.device, progress: Progress) -> Analys
     table: TokenTable | None = None
     corpus: EncodedCorpus | None = None
     for number, each in enumerate(plan.students):
-        student = _decoder_only("student", load_run_model(each.run, each.weights, device))
+        student = load_run_model(each.run, each.weights, device)
+        kind = kind_of_class("model", type(student))
+        check_same_kind(kind, kind_of_class("teacher", type(teacher)))
         check_vocabulary("model", student, tokenizer)
         check_vocabulary("teacher", teacher, tokenizer, student=student)
         if corpus is None:
-            corpus = _corpus(subject, tokenizer, student, teacher)
-        _check_lengths(corpus, student, each.checkpoint.name)
+            kind.check_dataset(config.dataset)
+            corpus = _corpus(subject, kind, tokenizer, student, teacher)
+            encoding = kind.encoding(config.dataset, subject.files[0], tokenizer)
+            read = map(encoding.sequences, corpus.prompts, corpus.targets)
+            longest = [
+                max(lengths) for lengths in zip(*(each.values() for each in read), strict=True)
+            ]
+        _check_lengths(longest, kind.longest(student), each.checkpoint.name)
         is_last = number == len(plan.students) - 1
         table = measure_corpus(
             student,
             teacher,
             corpus,
-            _measurement(plan, tokenizer, device, with_others=is_last),
+            _measurement(plan, kind, tokenizer, device, with_others=is_last),
             progress,
             each.checkpoint.name,
         )
@@ -367,40 +375,32 @@ def _teacher_path(subject: Subject) -> Path | None:
     return run if _is_exported(run) else chosen_checkpoints(run, choice)[-1]
 
 
-def _load_teacher(subject: Subject, tokenizer: Tokenizer, device: torch.device) -> CausalLM:
+def _load_teacher(subject: Subject, tokenizer: Tokenizer, device: torch.device) -> Module:
     if subject.teacher is None:
         assert subject.config.teacher is not None
         section, gangs = subject.config.teacher, create_fake_gangs(device)
-        return _decoder_only("teacher", load_teacher(section, get_dependency_resolver(), gangs))
+        return load_teacher(section, get_dependency_resolver(), gangs)
     run, _ = run_and_choice(subject.teacher)
     if _is_exported(run):
         pad_idx = tokenizer.vocab_info.pad_idx
-        return _decoder_only("teacher", load_exported_model(run, pad_idx, device))
+        return load_exported_model(run, pad_idx, device)
     weights = _teacher_path(subject)
     assert weights is not None
-    return _decoder_only("teacher", load_run_model(run, weights, device))
-
-
-def _decoder_only(name: str, model: Module) -> CausalLM:
-    if not isinstance(model, CausalLM):
-        raise SekdError(
-            f"the {name} is a {type(model).__name__}; only decoder-only models can be analyzed yet"
-        )
-    return model
+    return load_run_model(run, weights, device)
 
 
 def _corpus(
-    subject: Subject, tokenizer: Tokenizer, student: CausalLM, teacher: CausalLM
+    subject: Subject, kind: ModelKind, tokenizer: Tokenizer, student: Module, teacher: Module
 ) -> EncodedCorpus:
     corpus = encode_corpus(
         subject.files,
         key="--data",
         encodings=[
-            DECODER_ONLY.encoding(subject.config.dataset, file, tokenizer) for file in subject.files
+            kind.encoding(subject.config.dataset, file, tokenizer) for file in subject.files
         ],
         model_tokens={
-            "student": DECODER_ONLY.longest(student),
-            "teacher": DECODER_ONLY.longest(teacher),
+            "student": kind.longest(student),
+            "teacher": kind.longest(teacher),
         },
         keep_text=True,
     )
@@ -416,23 +416,30 @@ def _corpus(
     )
 
 
-def _check_lengths(corpus: EncodedCorpus, student: CausalLM, name: str) -> None:
-    longest = max(corpus.lengths()) - 1
-    if longest > student.max_seq_len:
-        raise SekdError(
-            f"{name} takes {student.max_seq_len} tokens, a sentence has {longest}; name the "
-            "student that takes fewest first, so that longer sentences are left out"
-        )
+def _check_lengths(longest: Sequence[int], student: Sequence[int], name: str) -> None:
+    """Check that a later student takes what was kept for the first one."""
+    for length, most in zip(longest, student, strict=True):
+        if length > most:
+            raise SekdError(
+                f"{name} takes {most} tokens, a sentence has {length}; name the student that "
+                "takes fewest first, so that longer sentences are left out"
+            )
 
 
 def _measurement(
-    plan: Plan, tokenizer: Tokenizer, device: torch.device, *, with_others: bool
+    plan: Plan,
+    kind: ModelKind,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    *,
+    with_others: bool,
 ) -> Measurement:
     main, *names = plan.measures
     others: dict[str, Divergence] = {}
     if with_others:
         others = {name: divergences.create(plan.measures[name], "--divergence") for name in names}
     return Measurement(
+        kind=kind,
         criterion=plan.criterion,
         main=main,
         others=others,

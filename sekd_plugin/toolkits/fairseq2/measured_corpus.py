@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
-from fairseq2.models.clm import CausalLM
+from torch.nn import Module
 
 from sekd_plugin.analysis.difficulty.measuring import measure
 from sekd_plugin.analysis.difficulty.token_table import TokenPlaces, TokenTable, write_rows
@@ -18,9 +18,9 @@ from sekd_plugin.kernels.fused import row_chunks
 from sekd_plugin.progress import Progress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
-from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
+from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
 from sekd_plugin.toolkits.fairseq2.finite_logits import check_finite
-from sekd_plugin.toolkits.fairseq2.teacher import TeacherOutput
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
 from sekd_plugin.toolkits.fairseq2.vocabulary import output_size
 
 # Several divergences are measured on a chunk, each with copies of it: small chunks stay in caches.
@@ -30,6 +30,9 @@ _CHUNK_BYTES = 8 * 2**20
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What is measured, and how."""
+
+    kind: ModelKind
+    """The kind of the two models."""
 
     criterion: SelfEvolutionKD
     """What is asked how difficult a token is."""
@@ -51,8 +54,8 @@ class Measurement:
 
 
 def measure_corpus(
-    student: CausalLM,
-    teacher: CausalLM,
+    student: Module,
+    teacher: Module,
     corpus: EncodedCorpus,
     measurement: Measurement,
     progress: Progress,
@@ -66,7 +69,7 @@ def measure_corpus(
         DataError: a model's logits are not finite; file and line are named.
     """
     steps = plan_epoch(
-        corpus.lengths(),
+        measurement.kind.batches.widths(corpus),
         batch_tokens=measurement.batch_tokens,
         batches_per_step=1,
         generator=None,
@@ -92,19 +95,19 @@ def measure_corpus(
 
 @torch.no_grad()
 def _measure_batch(
-    student: CausalLM,
-    teacher: CausalLM,
+    student: Module,
+    teacher: Module,
     corpus: EncodedCorpus,
     sentences: Sequence[int],
     measurement: Measurement,
 ) -> list[TokenTable]:
-    batch = collate(corpus, sentences, measurement.pad_index)
+    kind = measurement.kind
+    batch = kind.batches.collate(corpus, sentences, measurement.pad_index)
     batch.to(measurement.device)
     inputs, targets = batch.as_auto_regressive()
-    seqs, layout = inputs.as_input()
     rows = TargetRows.of(targets.seqs, targets.target_mask)
     outputs = {
-        name: TeacherOutput.of(model, seqs, layout)
+        name: kind.run_teacher(model, *kind.batches.inputs(inputs))
         for name, model in (("student", student), ("teacher", teacher))
     }
     states = {name: output.target_states(rows) for name, output in outputs.items()}
