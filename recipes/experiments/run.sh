@@ -54,5 +54,10 @@ for share in 0.15 0.3 0.5; do
     esac
 done
 
+# The picture of the difficulties, early and late.
+student="$runs/students/runs/student/seed_1"
+$SEKD analyze "$runs/difficulty" --run "$student@step_600" --run "$student@step_1800" \
+    --teacher "$runs/teachers/runs/clean/seed_1"
+
 # shellcheck disable=SC2046,SC2086
 $SEKD sweep "$here/studies.yaml" "$runs/studies" $(over studies.yaml) ${*:+--table "$@"}

@@ -24,7 +24,7 @@ SETTINGS = (
     "regime.num_steps=100000000",
     "regime.publish_metrics_every_n_steps=100",
     "regime.validate_every_n_steps=1000",
-    "regime.checkpoint_every_n_steps=200",
+    "regime.checkpoint_every_n_steps=50",
     "regime.keep_last_n_checkpoints=2",
 )
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -89,8 +89,8 @@ def soak_memory_and_disk_stay_flat(taught, figure):
     assert all(bool(torch.isfinite(value).all()) for value in state.values())
 
     figure(
-        f"{MINUTES:g} minutes, {step:,} steps, {step // 200:,} checkpoints (one in "
-        f"{60 * MINUTES / (step / 200):.1f} s); memory {memory[0] / 2**20:.1f} to "
+        f"{MINUTES:g} minutes, {step:,} steps, {step // 50:,} checkpoints (one in "
+        f"{60 * MINUTES / (step / 50):.1f} s); memory {memory[0] / 2**20:.1f} to "
         f"{memory[-1] / 2**20:.1f} MiB, growth after warming up {growth(memory) / 2**20:+.2f} MiB; "
         f"checkpoints {statistics.median(disk) / 1024:.0f} KiB, growth {growth(disk) / 1024:+.1f} "
         f"KiB; metrics and logs {(size(run) - disk[-1]) / 2**20:.2f} MiB"
