@@ -40,17 +40,29 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="the vocabulary, for an exported model or a run that was moved",
     )
-    parser.add_argument(
-        "--template", metavar="TEXT", help="the prompt, for an exported model or other than a run's"
-    )
+    add_pair_arguments(parser, "the prompt, for an exported model or other than a run's")
+    parser.add_argument("--family", default="llama", help="for an exported model (default: llama)")
+    add_decoding_arguments(parser)
+
+
+def add_pair_arguments(parser: ArgumentParser, template: str) -> None:
+    """The arguments that say what a model reads beside a sentence."""
+    parser.add_argument("--template", metavar="TEXT", help=template)
     for side in ("source", "target"):
         parser.add_argument(
             f"--{side}-language",
             metavar="NAME",
             help=f"the {side}'s language, likewise, for an encoder–decoder model (as deu_Latn)",
         )
-    parser.add_argument("--family", default="llama", help="for an exported model (default: llama)")
-    add_decoding_arguments(parser)
+
+
+def pair_settings(args: Namespace) -> dict[str, str]:
+    """What was given of them, by their names under ``dataset``."""
+    return {
+        key: getattr(args, key).replace("\\n", "\n")
+        for key in ("template", "source_language", "target_language")
+        if getattr(args, key) is not None
+    }
 
 
 def add_decoding_arguments(parser: ArgumentParser) -> None:
@@ -129,11 +141,7 @@ def decode_lines(name: Path, data: bytes) -> list[str]:
 
 
 def _translator(args: Namespace) -> Translator:
-    settings = {
-        key: getattr(args, key).replace("\\n", "\n")
-        for key in ("template", "source_language", "target_language")
-        if getattr(args, key) is not None
-    }
+    settings = pair_settings(args)
     run, _ = run_and_choice(args.model)
     # A folder with model files in it is an export; any other is, or was meant to be, a run.
     if not any(run.glob("*.safetensors")):
