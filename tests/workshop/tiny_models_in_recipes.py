@@ -1,4 +1,4 @@
-"""Settings that put tiny models and a tiny corpus into a shipped recipe; all else stays as it is."""
+"""Settings that put tiny models and a tiny corpus into a shipped recipe; all else stays."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from tiny_encoder_decoder import PAIR_MODEL
 from sekd_plugin.recipes_folder import recipes_folder
 
 FOLDER = recipes_folder()
+FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.rglob("*.yaml"))
+"""Every recipe, found here so that a new one cannot be forgotten."""
+
 LANGUAGES = ["ces_Latn", "deu_Latn", "eng_Latn"]
 SHAPES: Mapping[str, Mapping[str, object]] = {
     "llama": FAMILIES["llama"][1],
@@ -77,7 +80,10 @@ class Workbench:
     def settings(self, content: Mapping[str, Any]) -> list[str]:
         """Settings to lay over a recipe."""
         is_nllb = content["model"]["family"] == "nllb"
-        words: dict[str, object] = {"family": "llama", "path": str(self.corpus / "vocabulary.model")}
+        words: dict[str, object] = {
+            "family": "llama",
+            "path": str(self.corpus / "vocabulary.model"),
+        }
         if is_nllb:
             words = {"family": "nllb", "path": str(self.languages)}
             words["config_overrides"] = {"langs": LANGUAGES}
@@ -91,7 +97,8 @@ class Workbench:
             "regime.validate_every_n_steps": STEPS,
             "regime.checkpoint_every_n_steps": STEPS,
             "regime.export_hugging_face": False,
-            "translation.max_target_tokens": 2,
+            "trainer.gc_every_n_steps": None,
+            "common.metric_recorders.tensorboard.enabled": False,
         }
         if "teacher" in content:
             laid["teacher"] = self.model(content["teacher"], is_read=True)
