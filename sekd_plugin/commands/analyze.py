@@ -159,7 +159,10 @@ def _recipe_file(args: Namespace) -> Path:
 
 
 def _files(args: Namespace, config: TrainingConfig) -> list[CorpusFileSection]:
-    """The development set; its fields, and so its direction, are the recipe's unless given."""
+    """The development set; its fields and prompt, and so its direction, are the recipe's.
+
+    What is named with ``--data`` is like the recipe's first file, but for fields that are given.
+    """
     like = next(iter([*config.dataset.valid, *config.dataset.train]), None)
     if args.data is None:
         if args.target_file is not None:
@@ -175,6 +178,7 @@ def _files(args: Namespace, config: TrainingConfig) -> list[CorpusFileSection]:
             target_path=file.target_path,
             source_field=args.source_field or (source if args.data else file.source_field),
             target_field=args.target_field or (target if args.data else file.target_field),
+            template=(like or file).template if args.data else file.template,
         )
         read_pairs(  # says at once that a file is missing
             section.path,

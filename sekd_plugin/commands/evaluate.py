@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from sekd_plugin.checks import at_least
-from sekd_plugin.commands.translate import add_decoding_arguments, decode_lines, decoding_options
+from sekd_plugin.commands.translate import (
+    add_decoding_arguments,
+    add_pair_arguments,
+    decode_lines,
+    decoding_options,
+    pair_settings,
+)
 from sekd_plugin.corpus import SentencePair, read_pairs
 from sekd_plugin.errors import DataError, SekdError, did_you_mean
 from sekd_plugin.evaluation.comet import COMET_MODEL, comet_scores, find_comet
@@ -59,6 +65,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="keep the translations here, and use them again if nothing has changed "
         "(default: RESULTS.translations beside --output RESULTS.json)",
+    )
+    add_pair_arguments(
+        parser, "the prompt, where a run was trained with several, or other than its own"
     )
     add_decoding_arguments(parser)
 
@@ -157,7 +166,7 @@ def _translations(
     name: str, path: str, pairs: list[SentencePair], options: DecodingOptions, args: Namespace
 ) -> tuple[list[str], dict[str, Any]]:
     """A run's translations, and what they follow from."""
-    translator = load_translator(path, device=args.device)
+    translator = load_translator(path, settings=pair_settings(args), device=args.device)
     sources = [pair.source for pair in pairs]
     folder = args.translations
     if folder is None and args.output is not None:

@@ -2,19 +2,23 @@
 
   sekd translate --model runs/student < source.txt > target.txt
   sekd translate --model runs/student@best --input source.txt --output target.txt --beam-size 4
+  sekd translate --model runs/teacher --input train.jsonl --source-field src --output said.jsonl
 
-The order is kept; an empty line stays an empty line.
+The order is kept; an empty line stays an empty line. The last command makes data for
+sequence-level distillation: the same sources, each with the teacher's translation.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import ArgumentParser, Namespace
 from codecs import BOM_UTF8
 from pathlib import Path
 
 from sekd_plugin.checks import at_least, between
-from sekd_plugin.errors import DataError, SekdError, did_you_mean
+from sekd_plugin.corpus import read_pairs
+from sekd_plugin.errors import ConfigError, DataError, SekdError, did_you_mean
 from sekd_plugin.new_file import check_new_file, write_new_file
 from sekd_plugin.progress import StreamProgress
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import run_and_choice
@@ -35,22 +39,46 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, metavar="FILE", help="default: standard input")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     parser.add_argument(
+        "--source-field",
+        metavar="NAME",
+        help="translate this field of a .jsonl or .tsv; the output is then .jsonl too, of pairs to "
+        "train on",
+    )
+    parser.add_argument(
+        "--target-field",
+        default="tgt",
+        metavar="NAME",
+        help="with --source-field, the field of the translation (default: tgt)",
+    )
+    parser.add_argument(
         "--tokenizer",
         type=Path,
         metavar="FILE",
         help="the vocabulary, for an exported model or a run that was moved",
     )
-    parser.add_argument(
-        "--template", metavar="TEXT", help="the prompt, for an exported model or other than a run's"
-    )
+    add_pair_arguments(parser, "the prompt, for an exported model or other than a run's")
+    parser.add_argument("--family", default="llama", help="for an exported model (default: llama)")
+    add_decoding_arguments(parser)
+
+
+def add_pair_arguments(parser: ArgumentParser, template: str) -> None:
+    """The arguments that say what a model reads beside a sentence."""
+    parser.add_argument("--template", metavar="TEXT", help=template)
     for side in ("source", "target"):
         parser.add_argument(
             f"--{side}-language",
             metavar="NAME",
             help=f"the {side}'s language, likewise, for an encoder–decoder model (as deu_Latn)",
         )
-    parser.add_argument("--family", default="llama", help="for an exported model (default: llama)")
-    add_decoding_arguments(parser)
+
+
+def pair_settings(args: Namespace) -> dict[str, str]:
+    """What was given of them, by their names under ``dataset``."""
+    return {
+        key: getattr(args, key).replace("\\n", "\n")
+        for key in ("template", "source_language", "target_language")
+        if getattr(args, key) is not None
+    }
 
 
 def add_decoding_arguments(parser: ArgumentParser) -> None:
@@ -85,9 +113,12 @@ def run(args: Namespace) -> int:
     if args.output is not None:
         check_new_file(args.output)
     translator = _translator(args)
-    sources = _read_lines(args.input)
+    sources = _sources(args)
     translations = translator.translate(sources, options, StreamProgress())
-    text = "".join(f"{translation}\n" for translation in translations)
+    text = "".join(
+        f"{_line(source, translation, args)}\n"
+        for source, translation in zip(sources, translations, strict=True)
+    )
     if args.output is None:
         sys.stdout.flush()
         # As bytes, so that a terminal's or a log's encoding cannot refuse a letter.
@@ -96,6 +127,22 @@ def run(args: Namespace) -> int:
     else:
         write_new_file(args.output, text)
     return 0
+
+
+def _sources(args: Namespace) -> list[str]:
+    if args.source_field is None:
+        return _read_lines(args.input)
+    if args.input is None:
+        raise ConfigError("--source-field", "needs --input, a file of sentence pairs")
+    pairs = read_pairs(args.input, source_field=args.source_field, target_field=args.target_field)
+    return [pair.source for pair in pairs]
+
+
+def _line(source: str, translation: str, args: Namespace) -> str:
+    if args.source_field is None:
+        return translation
+    pair = {args.source_field: source, args.target_field: translation}
+    return json.dumps(pair, ensure_ascii=False)
 
 
 def _read_lines(file: Path | None) -> list[str]:
@@ -129,11 +176,7 @@ def decode_lines(name: Path, data: bytes) -> list[str]:
 
 
 def _translator(args: Namespace) -> Translator:
-    settings = {
-        key: getattr(args, key).replace("\\n", "\n")
-        for key in ("template", "source_language", "target_language")
-        if getattr(args, key) is not None
-    }
+    settings = pair_settings(args)
     run, _ = run_and_choice(args.model)
     # A folder with model files in it is an export; any other is, or was meant to be, a run.
     if not any(run.glob("*.safetensors")):

@@ -51,6 +51,27 @@ def test_standard_input_is_translated_in_order_and_empty_lines_stay(trained, mon
         assert alone == whole[number] + "\n"
 
 
+def test_a_field_of_a_corpus_is_translated_into_pairs_to_train_on(trained, shared_folder):
+    pairs = read_json_lines(shared_folder / "valid.jsonl")[:3]
+    turned = [{"en": pair["src"], "de": pair["tgt"]} for pair in pairs]
+    corpus, lines = trained.folder / "corpus.jsonl", trained.folder / "lines.txt"
+    corpus.write_text("".join(json.dumps(pair) + "\n" for pair in turned), encoding="utf-8")
+    lines.write_text("".join(pair["de"] + "\n" for pair in turned), encoding="utf-8")
+    translate = ("translate", "--model", trained.folder / "run", "--input")
+    fields = ("--source-field", "de", "--target-field", "en")
+
+    made = trained.folder / "made.jsonl"
+    sekd(trained, *translate, corpus, *fields, "--output", made)
+    *said, last = sekd(trained, *translate, lines).split("\n")
+    assert last == ""
+    assert read_json_lines(made) == [
+        {"de": pair["de"], "en": translation}
+        for pair, translation in zip(turned, said, strict=True)
+    ]
+    error = sekd(trained, *translate, corpus, "--source-field", "fr", expect=2)
+    assert "corpus.jsonl" in error and "fr" in error
+
+
 def test_an_output_file_is_written_whole_and_never_overwritten(trained):
     source, target = trained.folder / "source.txt", trained.folder / "target.txt"
     source.write_text("open the file\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ class CachePlan:
     tokenizer_fingerprint: str
     """What tells this vocabulary from others."""
 
-    template: str
-    """The prompt."""
+    template: str | list[str]
+    """The prompt; or all of them, in alphabetical order, where files have their own."""
 
     vocabulary: int
     """V, the teacher's number of words."""
@@ -87,6 +87,11 @@ class CachePlan:
         return Likeliest(top_k=self.top_k, top_p=self.top_p)
 
     @property
+    def templates(self) -> list[str]:
+        """All prompts."""
+        return [self.template] if isinstance(self.template, str) else self.template
+
+    @property
     def num_shards(self) -> int:
         """How many files hold the sentences."""
         return -(-self.num_sentences // self.shard_sentences)
@@ -99,6 +104,12 @@ class CachePlan:
     def digest(self) -> str:
         """SHA-256 of all of it."""
         return hashlib.sha256(_text_of(self).encode()).hexdigest()
+
+
+def one_or_all(templates: Iterable[str]) -> str | list[str]:
+    """How a plan states the prompts of a corpus, whatever the order of its files."""
+    found = sorted(set(templates))
+    return found[0] if len(found) == 1 else found
 
 
 def shard_file(folder: Path, shard: int) -> Path:

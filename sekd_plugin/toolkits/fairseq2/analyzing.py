@@ -29,6 +29,7 @@ from sekd_plugin.plugins import import_plugins
 from sekd_plugin.progress import Progress
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoints, run_and_choice
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
+from sekd_plugin.toolkits.fairseq2.decoder_only import template_of
 from sekd_plugin.toolkits.fairseq2.loading import load_exported_model, load_run_model
 from sekd_plugin.toolkits.fairseq2.measured_corpus import (
     Measurement,
@@ -175,7 +176,14 @@ def origin(plan: Plan) -> dict[str, Any]:
             "checkpoints": [each.checkpoint.name for each in plan.students],
             "teacher": plan.teacher,
             "fields": [[file.source_field, file.target_field] for file in subject.files],
-            "template": config.dataset.template,
+            "languages": [
+                [
+                    file.source_language or config.dataset.source_language,
+                    file.target_language or config.dataset.target_language,
+                ]
+                for file in subject.files
+            ],
+            "template": _one_or_each([template_of(config.dataset, file) for file in subject.files]),
             "teacher_weight": plan.criterion.teacher_weight,
             "temperature": plan.criterion.temperature,
             "divergences": _plain(list(plan.measures.values())),
@@ -454,6 +462,11 @@ def _pieces_of(corpus: EncodedCorpus, table: TokenTable) -> set[int]:
     for likely in (table.teacher, table.student):
         found.update(torch.bincount(likely.words.flatten()).nonzero().flatten().tolist())
     return found
+
+
+def _one_or_each(templates: list[str]) -> str | list[str]:
+    """The prompt of every file; one where all have the same."""
+    return templates[0] if len(set(templates)) == 1 else templates
 
 
 def _plain(value: object) -> Any:

@@ -39,12 +39,13 @@ def open_cache(config: TrainingConfig, kind: ModelKind) -> TeacherCache:
     assert config.teacher_cache is not None
     cache = TeacherCache(config.teacher_cache.path)
     plan, path = cache.plan, config.tokenizer.path
-    key, pairs = kind.pairs_of(config.dataset)
-    if plan.template != pairs:
-        raise ConfigError(
-            key,
-            f"is {pairs!r}; the teacher cache {cache.folder} was made with {plan.template!r}",
-        )
+    for key, pairs in kind.pairs_of(config.dataset).items():
+        if pairs not in plan.templates:
+            raise ConfigError(
+                key,
+                f"is {pairs!r}; the teacher cache {cache.folder} was made with "
+                + " and ".join(map(repr, plan.templates)),
+            )
     if path is not None and sha256_of_files(path) != plan.tokenizer_fingerprint:
         raise ConfigError(
             "tokenizer.path",

@@ -20,7 +20,13 @@ from sekd_plugin.progress import Progress, SilentProgress
 from sekd_plugin.rows import TargetRows, shared_vocabulary
 from sekd_plugin.teachers.cache.filling import finish, is_finished, missing_shards
 from sekd_plugin.teachers.cache.packing import bytes_per_token
-from sekd_plugin.teachers.cache.plan import CachePlan, begin, data_fingerprint, shard_file
+from sekd_plugin.teachers.cache.plan import (
+    CachePlan,
+    begin,
+    data_fingerprint,
+    one_or_all,
+    shard_file,
+)
 from sekd_plugin.teachers.cache.shards import BYTES_PER_SENTENCE, write_shard
 from sekd_plugin.teachers.likeliest import Likeliest, ListedRows, list_likeliest
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
@@ -131,7 +137,7 @@ def fill_cache(
             teacher_fingerprint=fingerprint(teacher, gangs.tp),
             tokenizer=str(config.tokenizer.path),
             tokenizer_fingerprint=sha256_of_files(config.tokenizer.path),
-            template=kind.pairs_of(config.dataset)[1],
+            template=one_or_all(kind.pairs_of(config.dataset).values()),
             vocabulary=vocabulary,
             temperature=criterion.temperature,
             top_k=min(settings.likeliest.top_k, vocabulary),

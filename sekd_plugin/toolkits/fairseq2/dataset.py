@@ -13,7 +13,7 @@ from fairseq2.datasets import SequenceBatch
 from torch import Tensor
 
 from sekd_plugin.checks import between
-from sekd_plugin.corpus import SentencePair, read_pairs
+from sekd_plugin.corpus import PromptTemplate, SentencePair, read_pairs
 from sekd_plugin.corpus.noise import Noise, add_noise, check_noise
 from sekd_plugin.errors import ConfigError, DataError
 from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding
@@ -170,17 +170,19 @@ def encode_corpus(
 
 
 def check_file(key: str, section: CorpusFileSection) -> None:
-    """Check how often an epoch shall see a file's sentences, and how many are to be spoilt.
+    """Check a file's prompt, how often an epoch shall see its sentences, and how many to spoil.
 
     Args:
         key: where the file stands in the recipe, for errors.
         section: the file.
 
     Raises:
-        ConfigError: a weight that is not above 0, or above :data:`MOST_WEIGHT`; a share that is
-            not between 0 and 1.
+        ConfigError: a prompt without its one gap; a weight that is not above 0, or above
+            :data:`MOST_WEIGHT`; a share that is not between 0 and 1.
     """
     try:
+        if section.template is not None:
+            PromptTemplate(section.template)
         between("weight", section.weight, 0.0, MOST_WEIGHT, open_low=True)
         if section.noise is not None:
             _check_noise(section.noise)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Unpack
 
 from fairseq2.data.tokenizers import Tokenizer
@@ -50,15 +50,21 @@ class DecoderOnly:
                         "what to translate; remove it",
                     )
 
-    def pairs_of(self, dataset: CorpusSection) -> tuple[str, str]:
-        """The template."""
-        return "dataset.template", dataset.template
+    def pairs_of(self, dataset: CorpusSection) -> Mapping[str, str]:
+        """The templates that files have; each once, with the key of the first."""
+        found: dict[str, str] = {}
+        for split, files in (("train", dataset.train), ("valid", dataset.valid)):
+            for number, file in enumerate(files):
+                own = file.template is not None
+                key = f"dataset.{split}.{number}.template" if own else "dataset.template"
+                found.setdefault(template_of(dataset, file), key)
+        return {key: template for template, key in found.items()}
 
     def encoding(
         self, dataset: CorpusSection, file: CorpusFileSection | None, tokenizer: Tokenizer
     ) -> PairEncoding:
-        """The prompt, the same for every file."""
-        return PromptedPairs(tokenizer, PromptTemplate(dataset.template))
+        """The prompt of a file."""
+        return PromptedPairs(tokenizer, PromptTemplate(template_of(dataset, file)))
 
     def make_student(self, model: Module) -> None:
         """Turn a model into a student, in place."""
@@ -87,6 +93,11 @@ class DecoderOnly:
     ) -> ExportMending:
         """What an export is mended with."""
         return DecoderMending(model, tokenizer)
+
+
+def template_of(dataset: CorpusSection, file: CorpusFileSection | None) -> str:
+    """The prompt of a file's sources: its own, or that of all; None stands for the latter."""
+    return dataset.template if file is None or file.template is None else file.template
 
 
 DECODER_ONLY = DecoderOnly()

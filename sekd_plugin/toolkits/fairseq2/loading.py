@@ -21,7 +21,7 @@ from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.hugging_face_shape import exported_shape
 from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
 from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
-from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding
+from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding, asked_by_default
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint, read_yaml
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.hugging_face import exported_languages
@@ -76,7 +76,7 @@ def load_translator(
     recorded = {
         key: value
         for key in kind.words_of_pairs
-        if isinstance(value := _value(config, "dataset", key), str)
+        if (value := _asked_by_default(config, key)) is not None
     }
     return Translator(
         model=model,
@@ -156,9 +156,13 @@ def _encoding(
 ) -> PairEncoding:
     """How sentences are encoded, by settings of ``dataset``; errors name command-line options."""
     options = {key: "--" + key.replace("_", "-") for key in (*kind.words_of_pairs, *settings)}
-    if not settings.keys() >= set(kind.words_of_pairs):
-        needed = " and ".join(options[key] for key in kind.words_of_pairs)
-        raise SekdError(f"{folder} does not say what its {kind.name} model reads; name {needed}")
+    missing = [key for key in kind.words_of_pairs if key not in settings]
+    if missing:
+        needed = " and ".join(options[key] for key in missing)
+        raise SekdError(
+            f"{folder} does not say what its {kind.name} model reads, or says several things; "
+            f"name {needed}"
+        )
     try:
         dataset = CorpusSection(**cast("dict[str, Any]", dict(settings)))
         kind.check_dataset(dataset)
@@ -166,6 +170,16 @@ def _encoding(
     except ConfigError as error:
         key = error.key.removeprefix("dataset.")
         raise ConfigError(options.get(key, error.key), error.problem) from None
+
+
+def _asked_by_default(config: Mapping[str, object], key: str) -> str | None:
+    """A setting of ``dataset``, as a run's record has it for all of its training files."""
+    files, of_all = (_value(config, "dataset", name) for name in ("train", key))
+    own = [_value(file, key) for file in files] if isinstance(files, list) else []
+    return asked_by_default(
+        [value if isinstance(value, str) else None for value in own],
+        of_all if isinstance(of_all, str) else None,
+    )
 
 
 def _setting(file: Path, content: Mapping[str, object], *keys: str) -> str:

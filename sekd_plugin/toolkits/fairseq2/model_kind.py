@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Unpack
 
 from fairseq2.data.tokenizers import Tokenizer
@@ -53,8 +53,8 @@ class ModelKind(Protocol):
         """
         ...
 
-    def pairs_of(self, dataset: CorpusSection) -> tuple[str, str]:
-        """The key that says how pairs are made, and what it says, in words."""
+    def pairs_of(self, dataset: CorpusSection) -> Mapping[str, str]:
+        """The keys that say how pairs are made, and what each says, in words."""
         ...
 
     def encoding(

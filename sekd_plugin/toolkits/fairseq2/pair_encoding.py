@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+
+def asked_by_default(of_files: Sequence[str | None], of_all: str | None) -> str | None:
+    """The prompt, or a language, that a model translates with unless it is told another.
+
+    Args:
+        of_files: what each training file says; None is a file that takes ``of_all``.
+        of_all: what the dataset says.
+
+    Returns:
+        ``of_all`` where a file takes it, or else what all files say; None where they differ.
+    """
+    if None in of_files or not of_files:
+        return of_all
+    return of_files[0] if len(set(of_files)) == 1 else None
 
 
 class PairEncoding(Protocol):

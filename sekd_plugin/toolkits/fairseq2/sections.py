@@ -38,6 +38,9 @@ class CorpusFileSection:
     target_field: str = "tgt"
     """The field, or column, to translate to."""
 
+    template: str | None = None
+    """The prompt of the file's sources, where it is not ``dataset.template``."""
+
     weight: float = 1.0
     """How often a sentence is seen in an epoch: 2 is twice; 0.5 is a random half, drawn anew."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Unpack
 
 from fairseq2.data.tokenizers import Tokenizer
@@ -36,17 +36,24 @@ class EncoderDecoder:
 
     def check_dataset(self, dataset: CorpusSection) -> None:
         """Nothing reads a prompt."""
-        if dataset.template != CorpusSection.template:
+        unread = ["dataset.template"] if dataset.template != CorpusSection.template else []
+        unread += [
+            f"dataset.{split}.{number}.template"
+            for split, files in (("train", dataset.train), ("valid", dataset.valid))
+            for number, file in enumerate(files)
+            if file.template is not None
+        ]
+        if unread:
             raise ConfigError(
-                "dataset.template",
+                unread[0],
                 "would never be used: an encoder–decoder model reads no prompt, and "
                 "dataset.source_language and target_language say what to translate; remove it",
             )
 
-    def pairs_of(self, dataset: CorpusSection) -> tuple[str, str]:
+    def pairs_of(self, dataset: CorpusSection) -> Mapping[str, str]:
         """The languages of the dataset; those of a file stand among the ids of its pairs."""
         source, target = (language or "?" for language in _languages(dataset, None))
-        return "dataset.source_language", f"{source} → {target}"
+        return {"dataset.source_language": f"{source} → {target}"}
 
     def encoding(
         self, dataset: CorpusSection, file: CorpusFileSection | None, tokenizer: Tokenizer

@@ -14,6 +14,7 @@ from sekd_plugin.memory.plan import make_plan
 from sekd_plugin.sweep.expansion import Row, Trial, laid_over, settings_of_run
 from sekd_plugin.sweep.layout import run_key
 from sekd_plugin.sweep.settings import HalvingSection
+from sekd_plugin.toolkits.fairseq2.pair_encoding import asked_by_default
 from sekd_plugin.toolkits.fairseq2.plan_settings import plan_settings
 from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
@@ -92,6 +93,13 @@ def _check_choosing(config: TrainingConfig) -> None:
             "regime.score_metric",
             f"is {regime.score_metric}; a sweep chooses by it and needs bleu, with "
             "translation.bleu: true",
+        )
+    own = [file.template for file in config.dataset.train]
+    if asked_by_default(own, config.dataset.template) is None:
+        raise ConfigError(
+            "dataset.train",
+            "its files have several prompts; a sweep scores one direction, so one file must have "
+            "dataset.template",
         )
     if not config.dataset.valid:
         raise ConfigError("dataset.valid", "is empty; a sweep chooses by BLEU on it")
