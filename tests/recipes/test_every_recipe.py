@@ -2,7 +2,6 @@
 
 import json
 import math
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,14 @@ from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import read_sweep
 
 SWEEPS = [file for file in FILES if "rows" in read(file)]
 PLANS_OF_THE_DEMO = [file for file in FILES if "continuations" in read(file)]
-RECIPES = [file for file in FILES if file not in [*SWEEPS, *PLANS_OF_THE_DEMO]]
+LAID_OVER = {
+    file: file.parents[1] / file.name
+    for file in FILES
+    if file.parent.name == "on_a_gpu" and file.parents[1] / file.name in SWEEPS
+}
+"""Files that are laid over sweep files → these."""
+
+RECIPES = [file for file in FILES if file not in [*SWEEPS, *LAID_OVER, *PLANS_OF_THE_DEMO]]
 
 TRAINED_IN = {
     "cluster/llama_13b_to_7b.yaml": "cluster/test_the_cluster_recipe.py",
@@ -53,10 +59,25 @@ def differences(written, dumped, place=""):
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=str)
 def test_a_sweep_plans_runs_that_are_recipes(sweep):
-    runs = list(chain.from_iterable(planned_runs(read_sweep(FOLDER / sweep)).values()))
-    assert runs
-    for run in runs:
-        load_recipe(None, [run.recipe])
+    trials = planned_runs(read_sweep(FOLDER / sweep))
+    assert trials
+    for first, *others in trials.values():
+        load_recipe(None, [first.recipe])
+        assert all(
+            without(each.recipe, "common", "model") == without(first.recipe, "common", "model")
+            for each in others
+        )
+
+
+@pytest.mark.parametrize("over", LAID_OVER, ids=str)
+def test_a_file_laid_over_a_sweep_changes_its_runs(over):
+    file = FOLDER / LAID_OVER[over]
+    changed = planned_runs(read_sweep(file, [FOLDER / over]))
+    plain = planned_runs(read_sweep(file))
+    assert changed.keys() == plain.keys()
+    for trial, (first, *_) in changed.items():
+        load_recipe(None, [first.recipe])
+        assert first.recipe != plain[trial][0].recipe
 
 
 @pytest.mark.parametrize(
