@@ -22,7 +22,7 @@ SETTINGS = (
     "criterion.name=self_evolution_kd",
     "criterion.config.threshold={name: dynamic, config: {statistic: quantile, quantile: 0.7}}",
     "regime.num_steps=100000000",
-    "regime.publish_metrics_every_n_steps=100",
+    "regime.publish_metrics_every_n_steps=50",
     "regime.validate_every_n_steps=1000",
     "regime.checkpoint_every_n_steps=50",
     "regime.keep_last_n_checkpoints=2",
@@ -84,7 +84,7 @@ def soak_memory_and_disk_stay_flat(taught, figure):
     assert last.startswith("sekd train: stopped by SIGTERM after step ")
     step = int(last.split("after step ")[1].partition(";")[0])
     records = steps(taught, "run")
-    assert records == [*range(100, step, 100), step]
+    assert records == [*range(50, step, 50), step]
     state = torch.load(taught.checkpoint("run", step) / "pp_00/tp_00/sdp_00.pt", weights_only=True)
     assert all(bool(torch.isfinite(value).all()) for value in state.values())
 
