@@ -21,7 +21,7 @@ from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.errors import ConfigError, DataError, SekdError
 from sekd_plugin.teachers.cache import TeacherCache
 from sekd_plugin.teachers.cache.filling import index_text
-from sekd_plugin.teachers.cache.plan import begin, read_checked, with_checksum
+from sekd_plugin.teachers.cache.plan import begin, one_or_all, read_checked, with_checksum
 from sekd_plugin.teachers.cache.shards import Shard, write_shard
 from sekd_plugin.teachers.cache.verification import verify
 from sekd_plugin.teachers.likeliest import ListedRows
@@ -172,6 +172,17 @@ def test_another_place_of_teacher_and_vocabulary_is_no_other_cache(made_up):
     folder, made = made_up
     there = begin(folder, make(teacher="moved", tokenizer="moved").plan)
     assert there.teacher == made.plan.teacher
+
+
+def test_a_plan_keeps_the_prompts_of_all_files_whatever_their_order(tmp_path):
+    first, second = "a {source}", "b {source}"
+    begin(tmp_path, make(template=one_or_all([second, first, second])).plan)
+    there = begin(tmp_path, make(template=one_or_all([first, second])).plan)
+    assert there.templates == [first, second]
+    one = make(template=one_or_all([first, first])).plan
+    assert (one.template, one.templates) == (first, [first])
+    with pytest.raises(SekdError, match="its template is"):
+        begin(tmp_path, one)
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):

@@ -103,6 +103,17 @@ def test_of_a_halving_that_does_not_fit_the_recipe(sweeping, steps, words):
     assert words in error.splitlines()[-1]
 
 
+def test_of_a_recipe_of_several_prompts_that_no_test_set_could_be_asked_with(
+    sweeping, shared_folder
+):
+    path = str(shared_folder / "train.jsonl")
+    files = [{"path": path, "template": f"{word}: {{source}}"} for word in ("a", "b")]
+    sweeping.write(rows={"bad": {"settings": {"dataset.train": files}}})
+    _, error = sweeping.run(expect=2)
+    last = error.splitlines()[-1]
+    assert "row bad" in last and "dataset.train: its files have several prompts" in last
+
+
 def test_of_the_command(sweeping):
     sweeping.write(rows=PLAIN)
     _, error = sweeping.run("--only", "palin", expect=2)
