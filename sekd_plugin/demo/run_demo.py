@@ -20,8 +20,12 @@ from sekd_plugin.programs.time_left import StageClock, pace
 from sekd_plugin.progress import clock
 
 
-def run_stages(plan: Plan, stream: TextIO = sys.stderr) -> bool:
+def run_stages(plan: Plan, stream: TextIO | None = None) -> bool:
     """Run what is not finished; return whether there was anything to run.
+
+    Args:
+        plan: what the demo does.
+        stream: where its progress is shown; standard error where none is named.
 
     Raises:
         SekdError: the folder is in use or holds another demo, or a stage failed.
@@ -33,7 +37,7 @@ def run_stages(plan: Plan, stream: TextIO = sys.stderr) -> bool:
         todo = [stage for stage in plan.stages if stage.name not in finished]
         if not todo:
             return False
-        display = StageDisplay(stream, max(len(stage.name) for stage in plan.stages))
+        display = StageDisplay(stream or sys.stderr, max(len(stage.name) for stage in plan.stages))
         with signals_as_exceptions():
             for stage in plan.stages:
                 if stage.name in finished:

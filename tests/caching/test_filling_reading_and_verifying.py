@@ -6,15 +6,14 @@ import json
 import math
 import os
 import random
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from forked_programs import fork
 from made_up_cache import SENTENCES, fill, make
 
 from sekd_plugin.checksum import sha256_of_file
@@ -26,8 +25,6 @@ from sekd_plugin.teachers.cache.shards import Shard, write_shard
 from sekd_plugin.teachers.cache.verification import verify
 from sekd_plugin.teachers.likeliest import ListedRows
 
-PROGRAM = Path(__file__).parent.parent / "workshop" / "made_up_cache.py"
-
 
 def files_of(folder):
     """What is in a folder: name → bytes."""
@@ -35,8 +32,13 @@ def files_of(folder):
 
 
 def started(folder, pause):
-    words = [sys.executable, PROGRAM, folder, str(pause)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    """A process that fills a cache until it is done, and waits so long for each sentence."""
+
+    def work():
+        fill(folder, make(), pause)
+        return 0
+
+    return fork(work)
 
 
 def test_every_sentence_comes_back_in_any_order(made_up):
@@ -93,13 +95,11 @@ def test_killed_again_and_again_it_loses_and_doubles_nothing(tmp_path, made_up):
     draw = random.Random(1)
     for kills in range(30):
         process = started(folder, 0.03)  # 0.15 s a file
-        process.stdout.readline()
-        try:
-            process.wait(0.3 * draw.random())
+        time.sleep(0.3 * draw.random())
+        if process.poll() is not None:
             break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
         if kills >= 3:
             process = started(folder, 0.0)
             process.wait()
@@ -330,16 +330,15 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_what_was_there(tmp_path):
     made = make()
     fill(folder, made, most=2)
     before = files_of(folder)
-    code = (
-        "import resource, sys; sys.path.insert(0, sys.argv[2]); import signal;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200));"
-        "from pathlib import Path; from made_up_cache import fill, make;"
-        "fill(Path(sys.argv[1]), make())"
-    )
-    words = [sys.executable, "-c", code, str(folder), str(PROGRAM.parent)]
-    process = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert "SekdError" in process.stderr and "cannot be written" in process.stderr
+
+    def without_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+        with pytest.raises(SekdError, match="cannot be written"):
+            fill(folder, make())
+        return 0
+
+    assert fork(without_room).wait() == 0
     assert files_of(folder) == before
     assert fill(folder, made) == [2, 3, 4]
     assert verify(folder) == []

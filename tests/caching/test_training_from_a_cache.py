@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import sentencepiece
 import torch
+from forked_training import fork_ranks, fork_training
 from tiny_recipe import MODEL, write_pairs
 
 from sekd_plugin.cli import main
@@ -200,30 +201,30 @@ def test_a_mistake_is_one_line_and_leaves_nothing(taught, settings, options, wor
     assert not (taught.folder / "cache").exists()
 
 
-def cache_in_two_processes(taught, *settings):
-    """Run the command under torchrun; what it printed."""
+def words_of(taught, *settings):
+    """The command that fills a cache with every word, in small files."""
     common = taught.arguments((taught.teacher("teacher", 8), KD[0], *settings))
+    files = ("--shard-sentences", "8")
+    return ["cache-teacher", str(taught.folder / "cache"), *common, *EXACT, *files]
+
+
+def test_two_processes_under_torchrun_fill_it_and_two_ranks_train_from_it(taught):
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words += ["-m", "sekd_plugin", "cache-teacher", str(taught.folder / "cache"), *common, *EXACT]
     done = subprocess.run(
-        [*words, "--shard-sentences", "8"],
+        [*words, "-m", "sekd_plugin", *words_of(taught)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def test_two_processes_under_torchrun_fill_it_and_two_ranks_train_from_it(taught):
-    cache_in_two_processes(taught)
     cache(taught, *EXACT, "--shard-sentences", "8", name="alone")
     for file in (taught.folder / "alone").iterdir():
         assert file.read_bytes() == (taught.folder / "cache" / file.name).read_bytes()
     path = f"teacher_cache.path={taught.folder / 'cache'}"
-    process = taught.start("two", *KD, path, "dataset.batch_tokens=128", processes=2)
-    assert process.wait() == 0, process.communicate()[0]
+    ranks = fork_training(taught, "two", *KD, path, "dataset.batch_tokens=128", ranks=2)
+    said, _ = ranks.communicate()
+    assert ranks.returncode == 0, said
     taught.train(
         "one", *KD, taught.teacher("teacher", 8), "dataset.batch_tokens=128",
         "trainer.grad_accumulation.num_batches=2",
@@ -241,7 +242,10 @@ def every_row(folder):
 
 
 def test_a_teacher_that_is_divided_between_two_processes_says_what_it_says_whole(taught):
-    said = cache_in_two_processes(taught, "gang.tensor_parallel_size=2")
+    words = words_of(taught, "gang.tensor_parallel_size=2")
+    ranks = fork_ranks(words, taught.folder / "cache.log", ranks=2)
+    said, _ = ranks.communicate()
+    assert ranks.returncode == 0, said
     assert said.count("ran the teacher on") == 1
     assert verify(taught.folder / "cache") == []
     cache(taught, *EXACT, "--shard-sentences", "8", name="alone")

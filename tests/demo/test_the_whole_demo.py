@@ -1,35 +1,60 @@
 """`sekd demo`, shortened: interrupted, taken up again, finished, and left alone after that."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import pytest
+from forked_programs import fork_commands
 
+import sekd_plugin.commands.evaluate
+import sekd_plugin.commands.prepare
+import sekd_plugin.commands.train  # noqa: F401  # all before the first fork
 from sekd_plugin.cli import main
+from sekd_plugin.recipes_folder import recipes_folder
 
 STAGES = [
     "prepare", "teacher", "student", "cross_entropy", "word_kd", "self_evolution_kd", "evaluate",
 ]  # fmt: skip
 
 
-def start(folder):
+SHORT = ("--steps", "8", "--sentences", "12")
+FEW_PAIRS = {"train": 5000, "valid": 20, "test": 20}
+
+
+@pytest.fixture
+def recipes(tmp_path):
+    """The shipped recipes, beside the first lines of the corpus."""
+    shipped, folder = recipes_folder(), tmp_path / "recipes"
+    shutil.copytree(shipped / "demo", folder / "demo")
+    corpus = folder / "corpus" / "en-de"
+    corpus.mkdir(parents=True)
+    for split, count in FEW_PAIRS.items():
+        with (shipped / "corpus/en-de" / f"{split}.jsonl").open(encoding="utf-8") as lines:
+            (corpus / f"{split}.jsonl").write_text("".join(islice(lines, count)), encoding="utf-8")
+    return folder / "demo"
+
+
+def start(*words):
     return subprocess.Popen(
-        [sys.executable, "-m", "sekd_plugin", "demo", str(folder), "--steps", "8",
-         "--sentences", "12"],
-        stdout=subprocess.PIPE,
+        [sys.executable, "-m", "sekd_plugin", *words],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.slow
-def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
+def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(
+    tmp_path, recipes, monkeypatch, capfd
+):
     folder = tmp_path / "demo"
-    process = start(folder)
+    words = ["demo", str(folder), *SHORT, "--recipes", str(recipes)]
+    process = start(*words)
     for _ in range(1200):
         if (folder / "logs" / "teacher.log").exists() or process.poll() is not None:
             break
@@ -41,9 +66,11 @@ def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
     assert "the same command goes on from here" in error
     assert not (folder / "report.html").exists()
 
-    process = start(folder)
-    out, error = process.communicate(timeout=280)
-    assert process.returncode == 0, error
+    fork_commands(monkeypatch)
+    capfd.readouterr()
+    code = main(words)
+    out, error = capfd.readouterr()
+    assert code == 0, error
     assert "finished before" in error.split("teacher")[0]  # prepare was not done again
     for name in ("teacher", "student", "cross_entropy", "word_kd", "self_evolution_kd"):
         assert any(line.startswith(name) for line in out.splitlines())
@@ -53,9 +80,13 @@ def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
 
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     begun = time.monotonic()
-    assert main(["demo", str(folder), "--steps", "8", "--sentences", "12"]) == 0
+    assert main(words) == 0
     assert time.monotonic() - begun < 5
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+    capfd.readouterr()
+    assert main(["demo", str(folder), *SHORT]) == 2  # the shipped recipes, with the whole corpus
+    assert "made with other settings: corpus" in capfd.readouterr().err
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path, capsys):

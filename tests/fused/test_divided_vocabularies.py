@@ -1,39 +1,23 @@
 """Words divided among real gloo processes: the loss and gradients of one process."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import divided_vocabulary
 import pytest
 import torch
 import torch.distributed as dist
 from divided_vocabulary import CASES, loss_of
+from ranks_in_processes import run_ranks
 
 from sekd_plugin import CrossEntropy, NonFiniteLogitsError, SelfEvolutionKD
 from sekd_plugin.kernels.division import Division
-
-WORKER = Path(__file__).parents[1] / "workshop" / "divided_vocabulary.py"
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def ranks(request, tmp_path_factory):
     """What each rank found, case by case."""
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, WORKER, folder, str(rank), str(request.param)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(request.param)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    run_ranks(divided_vocabulary, folder, request.param)
     return [
-        torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(len(processes))
+        torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(request.param)
     ]
 
 

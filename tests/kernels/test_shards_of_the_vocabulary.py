@@ -1,13 +1,12 @@
 """Words divided into shards: what these contribute comes to what whole rows come to."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+import shards_on_ranks
 import torch
 from forward_kl_rows import straining_rows
+from ranks_in_processes import run_ranks
 from shards_at_hand import streamed_in_shards
 from streamed_rows import defined, every_second, expect_equal, the_others
 
@@ -38,20 +37,7 @@ def test_a_row_that_is_not_finite_has_no_difficulty(whose, value):
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_shards_on_ranks(ranks, tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-m", "shards_on_ranks", str(tmp_path), str(ranks)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "OMP_NUM_THREADS": "1",
-        },
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    run_ranks(shards_on_ranks, tmp_path, ranks)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(ranks)]
     student, teacher, targets = straining_rows(33, torch.float32)
     expected = defined(student, teacher, targets, HALF)

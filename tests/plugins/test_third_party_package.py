@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands_in_forks import Commands
 
 TEMPLATE = Path(__file__).parent / "third_party_package"
 
@@ -22,24 +23,16 @@ def pip(*arguments, folder):
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The folder into which the package's wheel was installed."""
+    """Commands where the package's wheel was installed."""
     folder = tmp_path_factory.mktemp("third_party")
     shutil.copytree(TEMPLATE, folder / "source")
     pip("wheel", "--no-deps", "--no-build-isolation", "./source", "-w", "wheels", folder=folder)
     (wheel,) = (folder / "wheels").glob("sekd_extras-1.0-*.whl")
     pip("install", "--no-deps", "--target", "site", str(wheel), folder=folder)
-    return folder / "site"
-
-
-def sekd(*arguments, path):
-    return subprocess.run(
-        [sys.executable, "-m", "sekd_plugin", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"},
-    )
+    with Commands(folder / "site") as commands:
+        yield commands
 
 
 def recipe(workshop, criterion):
@@ -63,7 +56,7 @@ def test_its_divergence_and_threshold_are_trained_with_from_yaml_alone(taught, i
             },
         },
     )
-    done = sekd("train", str(taught.folder / "run"), "--config-file", str(file), path=installed)
+    done = installed.run("sekd", "train", str(taught.folder / "run"), "--config-file", str(file))
 
     assert done.returncode == 0, done.stderr
     first, last = taught.metrics("run")
@@ -78,7 +71,7 @@ def test_its_divergence_and_threshold_are_trained_with_from_yaml_alone(taught, i
 def test_its_mistaken_settings_are_told_like_our_own(taught, installed):
     criterion = {"name": "self_evolution_kd", "config": {"threshold": {"name": "times_mean"}}}
     file = recipe(taught, criterion)
-    done = sekd("train", str(taught.folder / "run"), "--config-file", str(file), path=installed)
+    done = installed.run("sekd", "train", str(taught.folder / "run"), "--config-file", str(file))
 
     assert done.returncode == 2
     assert done.stderr == (
@@ -88,17 +81,17 @@ def test_its_mistaken_settings_are_told_like_our_own(taught, installed):
 
 
 def test_it_is_listed_with_its_formula_settings_and_source(installed):
-    table = sekd("list", path=installed)
+    table = installed.run("sekd", "list")
     assert table.returncode == 0 and table.stderr == ""
     assert "triangular" in table.stdout and "times_mean" in table.stdout
 
-    page = sekd("list", "triangular", path=installed).stdout
+    page = installed.run("sekd", "list", "triangular").stdout
     assert "triangular (divergence, sekd_extras.triangular:Triangular)" in page
     assert "scale·Σ_v (ỹ_v − q_v)² / (ỹ_v + q_v)" in page
     assert "scale: a number; default 1.0\n      what the sum is multiplied by." in page
     assert "Source: Topsøe 2000." in page
 
-    (entry,) = json.loads(sekd("list", "times_mean", "--json", path=installed).stdout)
+    (entry,) = json.loads(installed.run("sekd", "list", "times_mean", "--json").stdout)
     assert entry["kind"] == "threshold"
     assert entry["settings"][0]["default"] is None and entry["problem"] == ""
 
@@ -144,7 +137,7 @@ class Choosy(Good):
 
 @pytest.fixture(scope="module")
 def broken_site(tmp_path_factory):
-    """Packages of which each has something wrong, beside a good one."""
+    """Commands where each package has something wrong, beside a good one."""
     site = tmp_path_factory.mktemp("broken")
     distribution(
         site,
@@ -174,7 +167,8 @@ def broken_site(tmp_path_factory):
         raising_module="raise RuntimeError('first line\\nsecond line')",
         exiting_module="raise SystemExit(3)",
     )
-    return site
+    with Commands(site) as commands:
+        yield commands
 
 
 PROBLEMS = {
@@ -203,7 +197,7 @@ PROBLEMS = {
 
 
 def test_the_list_shows_the_others_and_says_what_is_broken(broken_site):
-    done = sekd("list", "--json", path=broken_site)
+    done = broken_site.run("sekd", "list", "--json")
     assert done.returncode == 0 and done.stderr == ""
     entries = {entry["name"]: entry for entry in json.loads(done.stdout)}
     assert {name for name, entry in entries.items() if entry["problem"]} == set(PROBLEMS)
@@ -215,12 +209,12 @@ def test_the_list_shows_the_others_and_says_what_is_broken(broken_site):
     assert entries["good"]["summary"] == ""  # it has no docstring; its base class's is not its own
     assert entries["forward_kl"]["formula"]
 
-    table = sekd("list", path=broken_site).stdout
+    table = broken_site.run("sekd", "list").stdout
     assert "forward_kl" in table and table.count("broken: ") == len(PROBLEMS)
 
 
 def test_a_broken_one_asked_for_by_name_is_one_line(broken_site):
-    done = sekd("list", "raises", path=broken_site)
+    done = broken_site.run("sekd", "list", "raises")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("sekd list: the divergence 'raises' of raising_module:Thing")
     assert len(done.stderr.splitlines()) == 1
@@ -230,7 +224,7 @@ def test_a_broken_one_asked_for_by_name_is_one_line(broken_site):
 def test_training_refuses_a_broken_one_in_one_line_and_leaves_no_trace(taught, broken_site, name):
     file = recipe(taught, {"name": "self_evolution_kd", "config": {"divergence": name}})
     run = taught.folder / "run"
-    done = sekd("train", str(run), "--config-file", str(file), path=broken_site)
+    done = broken_site.run("sekd", "train", str(run), "--config-file", str(file))
 
     assert done.returncode == 2
     assert done.stderr.startswith("sekd train: criterion.config.divergence: ")
@@ -264,12 +258,7 @@ print(json.dumps(found))
 
 
 def test_one_broken_plugin_takes_no_other_away_from_fairseq2(broken_site):
-    done = subprocess.run(
-        [sys.executable, "-c", FAIRSEQ2],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(broken_site)},
-    )
+    done = broken_site.run("python", FAIRSEQ2)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["forward_kl"] == "ForwardKL"

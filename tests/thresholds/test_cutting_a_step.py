@@ -3,13 +3,12 @@
 import itertools
 import json
 import math
-import subprocess
-import sys
-import textwrap
 
 import pytest
+import shares_on_ranks
 import torch
 from method_definition import DIVERGENCES
+from ranks_in_processes import run_ranks
 
 from sekd_plugin import Schedule, SelfEvolutionKD
 from sekd_plugin.kernels.fused import ChunkBytes
@@ -191,78 +190,11 @@ def test_validation_leaves_the_state_as_it_was(threshold):
     assert before == after
 
 
-RANKS = """
-    import json, sys
-    import torch, torch.distributed as dist
-    from sekd_plugin import SelfEvolutionKD
-    rank, world = int(sys.argv[1]), int(sys.argv[3])
-    if world > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=world
-        )
-    torch.set_num_threads(1)
-    criteria = [
-        SelfEvolutionKD(threshold="dynamic"),
-        SelfEvolutionKD(
-            divergence="jensen_shannon",
-            threshold={"name": "dynamic", "config": {"statistic": "quantile", "quantile": 0.6}},
-        ),
-    ]
-    # Which rows each rank has: rank 1 none at first, then nobody any, then uneven shares.
-    shares = [
-        [(0, 10), None],
-        [(0, 0), (0, 0)],
-        [(0, 1), (1, 10)],
-        [(0, 0), (0, 10)],
-        [(0, 7), (7, 10)],
-    ]
-    gammas = []
-    for step, share in enumerate(shares):
-        torch.manual_seed(step)
-        student, teacher = torch.randn(10, 9), torch.randn(10, 9)
-        targets = torch.randint(0, 9, (10,))
-        mine = [share[rank]] if world > 1 else share
-        for criterion in criteria:
-            for ends in mine:
-                if ends is not None:
-                    part = slice(*ends)
-                    criterion(student[part], teacher[part], targets[part])
-            criterion.step()
-        gammas.append([criterion.threshold.gamma for criterion in criteria])
-    if world > 1:
-        # Ranks that see the same data, as under tensor parallelism, count it once.
-        same = SelfEvolutionKD(threshold="dynamic")
-        same.gather_over_ranks = False
-        same(student[: 4 + rank], teacher[: 4 + rank], targets[: 4 + rank])
-        same.step()
-        # A group of one rank knows of no other.
-        alone = SelfEvolutionKD(threshold="dynamic")
-        groups = [dist.new_group([0]), dist.new_group([1])]
-        alone.process_group = groups[rank]
-        alone(student[: 4 + rank], teacher[: 4 + rank], targets[: 4 + rank])
-        alone.step()
-        assert same.threshold.gamma == alone.threshold.gamma
-        gammas.append(same.threshold.gamma)
-        dist.destroy_process_group()
-    with open(sys.argv[4], "w") as result:  # not stdout, where gloo writes too
-        json.dump(gammas, result)
-"""
-
-
 def test_two_ranks_have_the_gammas_of_one_whoever_has_targets(tmp_path):
-    script = tmp_path / "ranks.py"
-    script.write_text(textwrap.dedent(RANKS))
-
-    results = [tmp_path / name for name in ("first", "second", "alone")]
-    meeting = str(tmp_path / "meeting")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), meeting, str(world), str(result)],
-            stdout=subprocess.DEVNULL,
-        )
-        for rank, world, result in zip((0, 1, 0), (2, 2, 1), results, strict=True)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    for ranks in (1, 2):
+        (tmp_path / str(ranks)).mkdir()
+        run_ranks(shares_on_ranks, tmp_path / str(ranks), ranks)
+    results = [tmp_path / name for name in ("2/0.json", "2/1.json", "1/0.json")]
     first, second, alone = (json.loads(result.read_text()) for result in results)
     assert first[:-1] == second[:-1] == alone
     assert len({str(gamma) for gamma in alone}) == len(alone) - 1  # nobody's step moves nothing

@@ -2,16 +2,15 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
+import batches_on_ranks
 import pytest
 import torch
 from batches_on_ranks import TARGETS, THRESHOLDS, Student, batch_of
 from hypothesis import given
 from hypothesis import strategies as st
 from ranks_as_threads import Meeting, ThreadRanks, on_threads
+from ranks_in_processes import run_ranks
 
 from sekd_plugin import KnownGamma, SelfEvolutionKD, Threshold
 from sekd_plugin.kernels.decision import RanksDecision
@@ -257,13 +256,7 @@ def test_without_other_processes_the_scope_changes_nothing():
 def on_processes(request, tmp_path_factory):
     """What every rank of so many gloo processes has seen."""
     folder = tmp_path_factory.mktemp("ranks")
-    subprocess.run(
-        [sys.executable, "-m", "batches_on_ranks", str(folder), str(request.param)],
-        check=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        stdout=subprocess.DEVNULL,
-    )
+    run_ranks(batches_on_ranks, folder, request.param)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(request.param)]
 
 

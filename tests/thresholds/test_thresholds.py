@@ -2,14 +2,13 @@
 
 import json
 import math
-import subprocess
-import sys
-import textwrap
 
+import dynamic_on_ranks
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ranks_in_processes import run_ranks
 
 from sekd_plugin import ConfigError, Schedule, SelfEvolutionKD
 from sekd_plugin.thresholds import (
@@ -195,45 +194,9 @@ def test_settings_out_of_their_range_are_refused_by_key(make, key):
     assert error.value.key == key
 
 
-TWO_RANKS = """
-    import json, sys
-    import torch, torch.distributed as dist
-    from sekd_plugin import SelfEvolutionKD
-    rank = int(sys.argv[1])
-    dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
-    criterion = SelfEvolutionKD(
-        threshold={"name": "dynamic", "config": {"statistic": "quantile", "quantile": 0.6}}
-    )
-    gammas = []
-    for step in range(4):
-        torch.manual_seed(step)
-        student, teacher = torch.randn(10, 8), torch.randn(10, 8)
-        targets = torch.randint(0, 8, (10,))
-        # Step 1 leaves rank 1 without a target, step 2 without a batch at all.
-        mine = [slice(0, 4), slice(4, 10)][rank] if step != 1 else [slice(0, 10), slice(0, 0)][rank]
-        if not (step == 2 and rank == 1):
-            part = slice(0, 10) if step == 2 else mine
-            criterion(student[part], teacher[part], targets[part])
-        criterion.step()
-        gammas.append(criterion.threshold.gamma)
-    with open(sys.argv[3], "w") as result:  # not stdout, where gloo writes too
-        json.dump(gammas, result)
-    dist.destroy_process_group()
-"""
-
-
 def test_two_ranks_have_the_gamma_of_one_even_where_one_has_no_targets(tmp_path):
-    script = tmp_path / "ranks.py"
-    script.write_text(textwrap.dedent(TWO_RANKS))
-    results = [tmp_path / name for name in ("first", "second")]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(tmp_path / "meeting"), str(result)],
-            stdout=subprocess.DEVNULL,
-        )
-        for rank, result in enumerate(results)
-    ]
-    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    run_ranks(dynamic_on_ranks, tmp_path, 2)
+    results = [tmp_path / f"{rank}.json" for rank in range(2)]
     outputs = [result.read_text() for result in results]
     assert outputs[0] == outputs[1]
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from fairseq2.gang import create_fake_gangs
+from forked_training import fork_training
 
 from sekd_plugin.errors import SekdError
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
@@ -43,7 +44,7 @@ def test_a_killed_run_resumes_to_the_same_bits(taught, criterion):
     settings += ("model.config_overrides.dropout_p=0.1",)
     taught.train("whole", *settings)
 
-    process = taught.start("killed", *settings)
+    process = fork_training(taught, "killed", *settings)
     seen = taught.folder / "killed" / "checkpoints" / "step_9"
     while not seen.is_dir() and process.poll() is None:
         time.sleep(0.002)

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from forked_training import fork_training
 from interruptions import at_step, die, same_bits, saved_at_once, signal_itself, steps, weights
 
 from sekd_plugin.cli import main
@@ -61,12 +62,12 @@ def test_the_signals_mean_what_they_did_when_the_command_is_over(workshop):
 
 def test_a_signal_before_the_first_step_ends_the_process_in_one_line(workshop):
     number = signal.SIGTERM
-    process = workshop.start("run", "regime.num_steps=100000")
+    process = fork_training(workshop, "run", "regime.num_steps=100000")
     log = workshop.folder / "run" / "config.yaml"
     while not log.exists() and process.poll() is None:
         os.sched_yield()
     process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate()
     assert process.returncode == -number
     last = said.splitlines()[-1]
     assert last == f"sekd train: ended by {number.name} before the first step; nothing is lost"

@@ -96,22 +96,20 @@ def test_bleu_on_the_validation_set_chooses_the_checkpoint_that_is_kept(workshop
     assert "step_8" in kept
 
 
-def test_a_student_continues_from_a_native_checkpoint_and_from_a_hugging_face_folder(taught):
-    taught.train("exported", "regime.export_hugging_face=true", "regime.num_steps=4")
-    exported = taught.folder / "exported" / "checkpoints" / "step_4"
+def test_a_student_continues_from_a_native_checkpoint_and_from_a_hugging_face_folder(exported):
+    start = exported.folder / "exported" / "checkpoints" / "step_8"
 
-    taught.train("from_native", f"model.path={exported / 'model'}", "regime.validate_at_start=true")
-    taught.train("from_export", f"model.path={exported / 'hg'}", "regime.validate_at_start=true")
+    exported.train("from_native", f"model.path={start / 'model'}", "regime.validate_at_start=true")
+    exported.train("from_export", f"model.path={start / 'hg'}", "regime.validate_at_start=true")
 
-    ended = taught.metrics("exported", "valid")[-1]["Loss"]
+    ended = exported.metrics("exported", "valid")[-1]["Loss"]
     for run in ("from_native", "from_export"):
-        assert taught.metrics(run, "valid")[0]["Loss"] == pytest.approx(ended, rel=1e-5)
+        assert exported.metrics(run, "valid")[0]["Loss"] == pytest.approx(ended, rel=1e-5)
 
 
-def test_the_exported_student_gives_the_same_logits_in_transformers(workshop):
+def test_the_exported_student_gives_the_same_logits_in_transformers(exported):
     transformers = pytest.importorskip("transformers")
-    workshop.train("run", "regime.export_hugging_face=true")
-    step = workshop.folder / "run" / "checkpoints" / "step_8"
+    step = exported.folder / "exported" / "checkpoints" / "step_8"
     model = transformers.AutoModelForCausalLM.from_pretrained(step / "hg").eval()
     words = torch.tensor([[1, 7, 9, 30, 12]])
 

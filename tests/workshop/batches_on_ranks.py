@@ -1,15 +1,12 @@
-"""Uneven batches on gloo ranks: ``python -m batches_on_ranks FOLDER RANKS``.
+"""Uneven batches on gloo ranks.
 
 The student is one matrix under DistributedDataParallel, whose forward pass ends in the criterion,
-as in training. Each rank's results are a file in the folder. The ranks are forked, so that torch is
-loaded once.
+as in training. Each rank's results are a file in the folder.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import sys
 from pathlib import Path
 
 import torch
@@ -75,7 +72,6 @@ def seen(output):
 
 
 def one_rank(folder, rank, ranks):
-    torch.set_num_threads(1)
     meeting_point = f"file://{folder}/ranks"
     dist.init_process_group("gloo", init_method=meeting_point, rank=rank, world_size=ranks)
     found = {}
@@ -97,20 +93,3 @@ def one_rank(folder, rank, ranks):
             }
     (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
-
-
-def main(folder, ranks):
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=one_rank, args=(folder, rank, ranks), daemon=True)
-        for rank in range(ranks)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=100)
-    return int(any(process.exitcode != 0 for process in processes))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))

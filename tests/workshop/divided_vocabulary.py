@@ -1,9 +1,8 @@
-"""One rank of a vocabulary that is divided: ``python divided_vocabulary.py FOLDER RANK RANKS``.
+"""A vocabulary that is divided among gloo ranks.
 
-It computes the loss with its part of the words; what it found goes to ``FOLDER/rank_N.pt``.
+Each computes the loss with its part of the words; what it found goes to ``FOLDER/rank_N.pt``.
 """
 
-import sys
 from pathlib import Path
 
 import torch
@@ -98,15 +97,10 @@ def loss_of(case, rank, ranks, group):
     }
 
 
-def main():
-    folder, rank, ranks = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+def one_rank(folder, rank, ranks):
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/ranks", rank=rank, world_size=ranks
     )
     found = {case: loss_of(case, rank, ranks, dist.group.WORLD) for case in CASES}
-    torch.save(found, folder / f"rank_{rank}.pt")
+    torch.save(found, Path(folder) / f"rank_{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``sekd`` commands that a sweep starts, forked from this process, which has all of it imported."""
+"""``sekd`` commands forked from this process, which has all of it imported."""
 
 from __future__ import annotations
 
@@ -28,13 +28,20 @@ class ForkedProgram:
                 self.code = os.waitstatus_to_exitcode(status)
         return self.code
 
-    def terminate(self):
+    def wait(self):
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+    def send_signal(self, number):
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
+            os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
 
     def kill(self):
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
 
 def fork(work):

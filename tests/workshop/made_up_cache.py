@@ -1,11 +1,7 @@
-"""A cache of random rows, without any teacher; as a program, it fills one until it is done.
-
-``python made_up_cache.py FOLDER SECONDS`` says when it begins, and waits so long for each sentence.
-"""
+"""A cache of random rows, without any teacher."""
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +84,3 @@ def made_up(tmp_path: Path) -> tuple[Path, MadeUp]:
     made = make()
     fill(tmp_path / "cache", made)
     return tmp_path / "cache", made
-
-
-if __name__ == "__main__":
-    print("begins", flush=True)
-    fill(Path(sys.argv[1]), make(), float(sys.argv[2]))

@@ -1,14 +1,9 @@
-"""Shards of the straining rows on gloo ranks: ``python -m shards_on_ranks FOLDER RANKS``.
-
-Each rank's result is a file in the folder. The ranks are forked, so that torch is loaded once.
-"""
+"""Shards of the straining rows on gloo ranks; each rank's result is a file in the folder."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
-import sys
 from pathlib import Path
 
 import torch
@@ -41,20 +36,3 @@ def one_rank(folder, rank, ranks):
     values = {name: value.tolist() for name, value in found.items()}
     (Path(folder) / f"{rank}.json").write_text(json.dumps(values))
     dist.destroy_process_group()
-
-
-def main(folder, ranks):
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=one_rank, args=(folder, rank, ranks), daemon=True)
-        for rank in range(ranks)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=100)
-    return int(any(process.exitcode != 0 for process in processes))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -166,16 +166,27 @@ def workshop(tmp_path: Path, shared_folder: Path, capfd: pytest.CaptureFixture[s
 
 @pytest.fixture(scope="session")
 def teacher_run(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Path:
-    """Where :func:`taught` keeps the teacher that tests share."""
+    """Where :func:`taught` and :func:`exported` keep the runs that tests share."""
     return tmp_path_factory.mktemp("teacher")
 
 
 @pytest.fixture
 def taught(workshop: Workshop, teacher_run: Path) -> Workshop:
     """A workshop with a teacher, the run ``teacher``, trained once for all tests."""
-    trained = teacher_run / "teacher"
+    return with_shared_run(workshop, teacher_run, "teacher")
+
+
+@pytest.fixture
+def exported(workshop: Workshop, teacher_run: Path) -> Workshop:
+    """A workshop with the run ``exported``, in the form of transformers too, for all tests."""
+    return with_shared_run(workshop, teacher_run, "exported", "regime.export_hugging_face=true")
+
+
+def with_shared_run(workshop: Workshop, place: Path, run: str, *settings: str) -> Workshop:
+    """Train a run the first time that it is asked for; later it is linked to."""
+    trained = place / run
     if not trained.is_dir():
-        workshop.train("teacher")
-        os.rename(workshop.folder / "teacher", trained)
-    os.symlink(trained, workshop.folder / "teacher")
+        workshop.train(run, *settings)
+        os.rename(workshop.folder / run, trained)
+    os.symlink(trained, workshop.folder / run)
     return workshop
