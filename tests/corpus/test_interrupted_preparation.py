@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked_programs import start_forked
 
+import sekd_plugin.commands.prepare  # noqa: F401  # before the fork
 from sekd_plugin.corpus.preparation import CorpusFiles, PairFiles, prepare_corpus
 from sekd_plugin.corpus.result_folder import partial_folder
 from sekd_plugin.corpus.settings import PreparationSettings
@@ -20,9 +20,17 @@ from sekd_plugin.recipes_folder import recipes_folder
 SETTINGS = PreparationSettings(vocabulary_size=2000, valid_size=100, test_size=100)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def files() -> CorpusFiles:
     return CorpusFiles(train=[PairFiles(recipes_folder() / "corpus" / "en-de" / "train.jsonl")])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, files: CorpusFiles) -> dict[str, bytes]:
+    """What a preparation makes that nothing befalls: file → content."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    prepare_corpus(out, files, SETTINGS)
+    return contents(out)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -31,13 +39,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("reached", ["train.jsonl", "vocabulary.model"])
 def test_a_killed_run_leaves_no_result_and_the_next_equals_an_uninterrupted_one(
-    tmp_path: Path, files: CorpusFiles, reached: str
+    tmp_path: Path, files: CorpusFiles, undisturbed: dict[str, bytes], reached: str
 ) -> None:
     out, partial = tmp_path / "out", tmp_path / "out.partial"
-    command = [sys.executable, "-m", "sekd_plugin", "prepare", str(out)]
-    command += ["--train", str(files.train[0].path), "--vocabulary-size", "2000"]
-    command += ["--valid-size", "100", "--test-size", "100"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["prepare", str(out), "--train", str(files.train[0].path)]
+    command += ["--vocabulary-size", "2000", "--valid-size", "100", "--test-size", "100"]
+    process = start_forked(command, tmp_path / "log", lock=-1)
     deadline = time.monotonic() + 120
     while not (partial / reached).exists():
         assert process.poll() is None and time.monotonic() < deadline
@@ -50,8 +57,7 @@ def test_a_killed_run_leaves_no_result_and_the_next_equals_an_uninterrupted_one(
     _, made = prepare_corpus(out, files, SETTINGS)
     assert made
     assert not partial.exists()
-    prepare_corpus(tmp_path / "undisturbed", files, SETTINGS)
-    assert contents(out) == contents(tmp_path / "undisturbed")
+    assert contents(out) == undisturbed
 
 
 def test_two_runs_do_not_write_the_same_folder_at_once(tmp_path: Path, files: CorpusFiles) -> None:
