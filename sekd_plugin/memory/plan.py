@@ -117,7 +117,10 @@ class _Planner:
         moments = [self._start()]
         if self._teacher is not None:
             moments.append(self._teacher_forward())
-        moments += [self._in_loss(), self._backward(), self._end_of_backward(), self._step()]
+        moments += [self._in_loss(), self._backward()]
+        if self._student.after_last_stack() is not None:
+            moments.append(self._after_decoder())
+        moments += [self._end_of_backward(), self._step()]
         if self._settings.validates:
             moments.append(self._validation())
         return MemoryPlan(
@@ -206,20 +209,45 @@ class _Planner:
         parts[COPIES] = self._weights.gathered_in_backward()
         parts[COPIES] += self._weights.cast_copies(self._layers_again)
         parts[GRADIENTS] = max(self._first_gradients(), self._earlier_gradients())
+        parts[GRADIENTS] += self._weights.tied_in_sum(0)
         parts[REDUCTION] += self._weights.reduced_in_backward()
         parts[ACTIVATIONS] = self._student.kept() + self._student.in_last_layer()
         parts[LOSS] = self._loss.handed_on()
         return Moment("backward", parts)
 
+    def _after_decoder(self) -> Moment:
+        """The decoder's gradients are there, and all of the encoder's activations.
+
+        The part of a tied table that comes from reading the targets is formed and added.
+        """
+        parts = self._kept_state()
+        parts[COPIES] = self._weights.gathered_in_backward()
+        parts[COPIES] += self._weights.cast_copies(self._layers_again)
+        parts[GRADIENTS] = max(
+            self._settings.student.weight_bytes * self._weights.own_of_last_stack,
+            self._earlier_gradients(),
+        )
+        parts[GRADIENTS] += self._weights.tied_in_sum(2)
+        parts[REDUCTION] += self._weights.reduced_in_backward()
+        parts[ACTIVATIONS] = self._student.after_last_stack() or 0
+        parts[LOSS] = self._loss.handed_on()
+        return Moment("decoder done", parts)
+
     def _end_of_backward(self) -> Moment:
-        """The first layer's gradients, or where they are sharded those outside of the layers."""
+        """The first layer's gradients, or where they are sharded those outside of the layers.
+
+        A tied table's are summed from those of the projection and of each stack that reads it.
+        """
         parts = self._kept_state()
         parts[COPIES] = self._weights.gathered_at_end()
         parts[GRADIENTS] = max(self._gradients(), self._earlier_gradients())
         parts[REDUCTION] += self._weights.reduced_at_end()
-        parts[ACTIVATIONS] = self._student.first_input()
+        stacks = len(self._settings.student.shape.stacks)
+        ends = [(self._weights.tied_in_sum(stacks), self._student.first_input())]
         if not self._weights.sharded:
-            parts[ACTIVATIONS] = self._student.in_first_layer()
+            ends.append((self._weights.tied_in_sum(stacks - 1), self._student.in_first_layer()))
+        tied, parts[ACTIVATIONS] = max(ends, key=sum)
+        parts[GRADIENTS] += tied
         parts[LOSS] = self._loss.handed_on()
         return Moment("last gradients", parts)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from sekd_plugin.memory.numbers import FP32
 from sekd_plugin.memory.settings import Cluster, PlannedModel, Precision
 from sekd_plugin.memory.weight import Weight
 
@@ -48,6 +49,26 @@ class StudentWeights:
     def own_of_last_layer(self) -> int:
         """Those of the last layer and of the output projection."""
         return -(-(self._layer + self._output) // self.cluster.shards)
+
+    @cached_property
+    def own_of_last_stack(self) -> int:
+        """Those of the last stack of layers, and of the output projection."""
+        shape = self.model.shape
+        layers = sum(self._layers[layer] for layer in shape.layers_of(len(shape.stacks) - 1))
+        return -(-(layers + self._output) // self.cluster.shards)
+
+    def tied_in_sum(self, uses: int) -> int:
+        """Bytes of what is summed to the gradient of a tied table, beside the loss's fp32 part.
+
+        That part is copied where gradients are narrower.
+
+        Args:
+            uses: how many stacks have given their part, each as large as the table.
+        """
+        if not self.model.shape.tied:
+            return 0
+        number = self.precision.compute_bytes if self.sharded else self.model.weight_bytes
+        return number * (uses + (number < FP32)) * self._table
 
     @cached_property
     def whole(self) -> int:
@@ -171,5 +192,9 @@ class StudentWeights:
 
     @cached_property
     def _output(self) -> int:
-        """Numbers of the output projection: its gradient is the first there is."""
+        """Numbers of an output projection of its own: its gradient is the first there is."""
+        return 0 if self.model.shape.tied else self._table
+
+    @property
+    def _table(self) -> int:
         return prod(self.model.shape.output.on_rank(self.cluster.tensor_parallel))
