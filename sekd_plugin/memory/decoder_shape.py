@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sekd_plugin.memory.weight import Weight
+from sekd_plugin.memory.model_shape import ModelShape
+from sekd_plugin.memory.weight import LayerWeights, Weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +31,13 @@ class PositionTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderShape:
-    """A decoder-only Transformer with gated feed-forward layers and rotary positions."""
+class DecoderShape(ModelShape):
+    """A decoder-only Transformer with gated feed-forward layers and rotary positions.
 
-    width: int
-    """D, the size of the hidden states between layers."""
+    A feed-forward layer has gate and value, of the inner size each.
+    """
 
-    num_layers: int
+    layers: int
     """How many layers."""
 
     num_heads: int
@@ -47,15 +48,6 @@ class DecoderShape:
 
     head_width: int
     """The size of a head."""
-
-    inner: int
-    """F, the size inside a feed-forward layer, of gate and value each."""
-
-    vocabulary: int
-    """V, the number of words."""
-
-    tied: bool = False
-    """Whether the output projection is the embedding table."""
 
     attention_bias: bool = False
     """Whether the projections to queries, keys and values have a bias."""
@@ -77,9 +69,6 @@ class DecoderShape:
     num_masks: int = 1
     """How many attention masks a batch needs: two where some layers see a window alone."""
 
-    dropout: bool = False
-    """Whether outputs are dropped out at random."""
-
     positions: PositionTable
     """What queries and keys are rotated by."""
 
@@ -90,53 +79,57 @@ class DecoderShape:
     """Likewise of the output projection."""
 
     @property
-    def num_parameters(self) -> int:
-        """How many numbers are trained, a tied table counted once."""
-        return sum(weight.size for weight in self.weights())
+    def stacks(self) -> tuple[int, ...]:
+        """One."""
+        return (self.layers,)
 
-    def weights(self) -> Iterator[Weight]:
-        """Every parameter, in the order of the model."""
-        yield Weight(
+    @property
+    def table_bytes(self) -> int:
+        """The rotary table."""
+        return self.positions.table_bytes
+
+    @property
+    def output(self) -> Weight:
+        """The output projection, or the embedding table that it is tied to."""
+        if self.tied:
+            return self._embedding
+        return Weight(
+            name="final_proj.weight",
+            shape=(self.vocabulary, self.width),
+            divided=self.output_divided,
+        )
+
+    @property
+    def _embedding(self) -> Weight:
+        return Weight(
             name="decoder_frontend.embed.weight",
             shape=(self.vocabulary, self.width),
             divided=self.embedding_divided,
         )
-        for layer in range(self.num_layers):
+
+    def weights(self) -> Iterator[Weight]:
+        """Every parameter, in the order of the model."""
+        yield self._embedding
+        for layer in range(self.layers):
             yield from self._layer_weights(layer)
         yield Weight(name="decoder.layer_norm.weight", shape=(self.width,))
         if not self.tied:
-            yield Weight(
-                name="final_proj.weight",
-                shape=(self.vocabulary, self.width),
-                divided=self.output_divided,
-            )
+            yield self.output
 
     def _layer_weights(self, layer: int) -> Iterator[Weight]:
-        def matrix(name: str, rows: int, columns: int, divided: int) -> Weight:
-            return Weight(
-                name=f"decoder.layers.{layer}.{name}.weight",
-                shape=(rows, columns),
-                divided=divided,
-                layer=layer,
-                multiplies=True,
-            )
-
-        def vector(name: str, size: int, divided: int | None = None) -> Weight:
-            full_name = f"decoder.layers.{layer}.{name}"
-            return Weight(name=full_name, shape=(size,), divided=divided, layer=layer)
-
+        own = LayerWeights(prefix=f"decoder.layers.{layer}", layer=layer)
         queries = self.num_heads * self.head_width
         keys = self.num_key_value_heads * self.head_width
-        yield vector("self_attn_layer_norm.weight", self.width)
+        yield own.vector("self_attn_layer_norm.weight", self.width)
         for name, rows in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
-            yield matrix(f"self_attn.{name}", rows, self.width, 0)
+            yield own.matrix(f"self_attn.{name}", rows, self.width, 0)
             if self.attention_bias:
-                yield vector(f"self_attn.{name}.bias", rows, 0)
-        yield matrix("self_attn.output_proj", self.width, queries, 1)
+                yield own.vector(f"self_attn.{name}.bias", rows, 0)
+        yield own.matrix("self_attn.output_proj", self.width, queries, 1)
         for name, size in (("q_norm", self.query_norm), ("k_norm", self.key_norm)):
             if size is not None:
-                yield vector(f"self_attn.{name}.weight", size)
-        yield vector("ffn_layer_norm.weight", self.width)
-        yield matrix("ffn.gate_proj", self.inner, self.width, 0)
-        yield matrix("ffn.inner_proj", self.inner, self.width, 0)
-        yield matrix("ffn.output_proj", self.width, self.inner, 1)
+                yield own.vector(f"self_attn.{name}.weight", size)
+        yield own.vector("ffn_layer_norm.weight", self.width)
+        yield own.matrix("ffn.gate_proj", self.inner, self.width, 0)
+        yield own.matrix("ffn.inner_proj", self.inner, self.width, 0)
+        yield own.matrix("ffn.output_proj", self.width, self.inner, 1)

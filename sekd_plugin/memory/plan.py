@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from sekd_plugin.memory.activations import (
-    Activations,
-    NumberBytes,
-    student_numbers,
-    teacher_numbers,
-)
+from sekd_plugin.memory.activations import Activations
+from sekd_plugin.memory.activations_of import activations_of
 from sekd_plugin.memory.loss import LossMemory, OutputSide
+from sekd_plugin.memory.numbers import student_numbers, teacher_numbers
 from sekd_plugin.memory.optimizer import state_bytes, step_bytes
 from sekd_plugin.memory.settings import PlannedModel, PlanSettings
 from sekd_plugin.memory.sharding import StudentWeights
@@ -93,13 +90,15 @@ class _Planner:
         self._settings = settings
         self._cluster = settings.cluster
         self._weights = StudentWeights(settings.student, settings.precision, settings.cluster)
-        self._student = self._activations(
-            settings.student, student_numbers(settings.student, settings.precision)
+        numbers = student_numbers(settings.student, settings.precision)
+        self._student = activations_of(
+            settings.student.shape, numbers, settings.batch, settings.cluster
         )
         self._teacher = None
         if settings.teacher is not None:
-            self._teacher = self._activations(
-                settings.teacher, teacher_numbers(settings.teacher, settings.precision)
+            numbers = teacher_numbers(settings.teacher, settings.precision)
+            self._teacher = activations_of(
+                settings.teacher.shape, numbers, settings.batch, settings.cluster
             )
         self._loss = LossMemory(
             plan=settings.loss,
@@ -118,28 +117,20 @@ class _Planner:
         moments = [self._start()]
         if self._teacher is not None:
             moments.append(self._teacher_forward())
-        moments += [self._in_loss(), self._backward(), self._end_of_backward(), self._step()]
+        moments += [self._in_loss(), self._backward()]
+        if self._student.after_last_stack() is not None:
+            moments.append(self._after_decoder())
+        moments += [self._end_of_backward(), self._step()]
         if self._settings.validates:
             moments.append(self._validation())
         return MemoryPlan(
             settings=self._settings, moments=tuple(moments), dense_loss=self._loss.dense()
         )
 
-    def _activations(self, model: PlannedModel, numbers: NumberBytes) -> Activations:
-        return Activations(
-            shape=model.shape,
-            numbers=numbers,
-            tensor_parallel=self._cluster.tensor_parallel,
-            on_gpu=self._cluster.on_gpu,
-        )
-
     def _output_side(
         self, model: PlannedModel, activations: Activations, sharded_weight_bytes: int
     ) -> OutputSide:
-        *_, last = model.shape.weights()
-        if model.shape.tied:
-            last = next(model.shape.weights())
-        words, width = last.on_rank(self._cluster.tensor_parallel)
+        words, width = model.shape.output.on_rank(self._cluster.tensor_parallel)
         numbers = activations.numbers
         # On a GPU the loss is given hidden states as autocast would give them to a product.
         states = numbers.inside if numbers.autocast and self._cluster.on_gpu else numbers.between
@@ -167,7 +158,7 @@ class _Planner:
             prod(weight.on_rank(self._cluster.tensor_parallel))
             for weight in teacher.shape.weights()
         )
-        return teacher.weight_bytes * numbers + teacher.shape.positions.table_bytes
+        return teacher.weight_bytes * numbers + teacher.shape.table_bytes
 
     def _gradients(self) -> int:
         return self._settings.student.weight_bytes * self._weights.own
@@ -193,25 +184,18 @@ class _Planner:
 
     def _teacher_forward(self) -> Moment:
         assert self._teacher is not None
-        batch = self._settings.batch
-        a_token = (
-            self._teacher.while_computing()
-            + self._teacher.of_output()
-            + self._teacher.of_masks(batch.longest)
-        )
         parts = self._kept_state()
         parts[GRADIENTS] = self._earlier_gradients()
-        parts[TEACHER_ACTIVATIONS] = a_token * batch.tokens
+        parts[TEACHER_ACTIVATIONS] = self._teacher.without_gradients()
         return Moment("teacher", parts)
 
     def _in_loss(self) -> Moment:
-        batch = self._settings.batch
         parts = self._kept_state()
         parts[COPIES] = self._weights.gathered_in_loss() + self._weights.cast_copies()
         parts[GRADIENTS] = self._earlier_gradients()
-        parts[ACTIVATIONS] = self._kept_activations() + self._student.of_output() * batch.tokens
+        parts[ACTIVATIONS] = self._student.kept() + self._student.output()
         if self._teacher is not None:
-            parts[TEACHER_ACTIVATIONS] = self._teacher.of_output() * batch.tokens
+            parts[TEACHER_ACTIVATIONS] = self._teacher.output()
         parts[LOSS] = self._loss.while_computing()
         return Moment("loss", parts)
 
@@ -221,29 +205,49 @@ class _Planner:
         From layer to layer activations go and gradients come, so that most is needed here or at
         the end.
         """
-        batch = self._settings.batch
         parts = self._kept_state()
         parts[COPIES] = self._weights.gathered_in_backward()
         parts[COPIES] += self._weights.cast_copies(self._layers_again)
         parts[GRADIENTS] = max(self._first_gradients(), self._earlier_gradients())
+        parts[GRADIENTS] += self._weights.tied_in_sum(0)
         parts[REDUCTION] += self._weights.reduced_in_backward()
-        a_token = self._student.while_computing()
-        if batch.checkpoint_every is not None:
-            a_token += self._student.of_layer()  # computed again
-        parts[ACTIVATIONS] = self._kept_activations() + a_token * batch.tokens
+        parts[ACTIVATIONS] = self._student.kept() + self._student.in_last_layer()
         parts[LOSS] = self._loss.handed_on()
         return Moment("backward", parts)
 
+    def _after_decoder(self) -> Moment:
+        """The decoder's gradients are there, and all of the encoder's activations.
+
+        The part of a tied table that comes from reading the targets is formed and added.
+        """
+        parts = self._kept_state()
+        parts[COPIES] = self._weights.gathered_in_backward()
+        parts[COPIES] += self._weights.cast_copies(self._layers_again)
+        parts[GRADIENTS] = max(
+            self._settings.student.weight_bytes * self._weights.own_of_last_stack,
+            self._earlier_gradients(),
+        )
+        parts[GRADIENTS] += self._weights.tied_in_sum(2)
+        parts[REDUCTION] += self._weights.reduced_in_backward()
+        parts[ACTIVATIONS] = self._student.after_last_stack() or 0
+        parts[LOSS] = self._loss.handed_on()
+        return Moment("decoder done", parts)
+
     def _end_of_backward(self) -> Moment:
-        """The first layer's gradients, or where they are sharded those outside of the layers."""
+        """The first layer's gradients, or where they are sharded those outside of the layers.
+
+        A tied table's are summed from those of the projection and of each stack that reads it.
+        """
         parts = self._kept_state()
         parts[COPIES] = self._weights.gathered_at_end()
         parts[GRADIENTS] = max(self._gradients(), self._earlier_gradients())
         parts[REDUCTION] += self._weights.reduced_at_end()
-        a_token = self._student.of_layer_input()
+        stacks = len(self._settings.student.shape.stacks)
+        ends = [(self._weights.tied_in_sum(stacks), self._student.first_input())]
         if not self._weights.sharded:
-            a_token = self._student.of_layer() + self._student.while_computing()
-        parts[ACTIVATIONS] = a_token * self._settings.batch.tokens
+            ends.append((self._weights.tied_in_sum(stacks - 1), self._student.in_first_layer()))
+        tied, parts[ACTIVATIONS] = max(ends, key=sum)
+        parts[GRADIENTS] += tied
         parts[LOSS] = self._loss.handed_on()
         return Moment("last gradients", parts)
 
@@ -256,31 +260,15 @@ class _Planner:
         return Moment("step", parts)
 
     def _validation(self) -> Moment:
-        batch = self._settings.batch
         parts = self._kept_state()
         parts[COPIES] = self._weights.gathered_in_validation()
-        student = self._student.while_computing() + self._student.of_masks(batch.longest)
-        parts[ACTIVATIONS] = (student + self._student.of_output()) * batch.tokens
+        parts[ACTIVATIONS] = self._student.without_gradients()
         if self._teacher is not None:
-            parts[TEACHER_ACTIVATIONS] = self._teacher.of_output() * batch.tokens
+            parts[TEACHER_ACTIVATIONS] = self._teacher.output()
         parts[LOSS] = self._loss.while_computing(with_gradient=False)
         return Moment("validation", parts)
 
-    def _kept_activations(self) -> int:
-        """What the student's forward pass leaves for the backward pass."""
-        batch, again = self._settings.batch, self._layers_again
-        layers = self._settings.student.shape.num_layers
-        a_token = (
-            (layers - again) * self._student.of_layer()
-            + again * self._student.of_layer_input()
-            + self._student.of_ends()
-            + self._student.of_masks(batch.longest)
-        )
-        return a_token * batch.tokens
-
     @property
-    def _layers_again(self) -> int:
-        """How many layers are computed again in the backward pass."""
-        every = self._settings.batch.checkpoint_every
-        layers = self._settings.student.shape.num_layers
-        return 0 if every is None else -(-layers // every)
+    def _layers_again(self) -> frozenset[int]:
+        """The layers that are computed again in the backward pass."""
+        return self._settings.student.shape.layers_again(self._settings.batch.checkpoint_every)

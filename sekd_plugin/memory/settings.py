@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sekd_plugin.memory.decoder_shape import DecoderShape
+from sekd_plugin.memory.model_shape import ModelShape
 
 Granularity = Literal["layer", "stack", "model"]
 """What is gathered at a time where parameters are sharded."""
@@ -15,7 +15,7 @@ Granularity = Literal["layer", "stack", "model"]
 class PlannedModel:
     """A model and how it is kept."""
 
-    shape: DecoderShape
+    shape: ModelShape
     """Its shape."""
 
     weight_bytes: int
@@ -92,10 +92,13 @@ class BatchPlan:
     """The largest batch of one device."""
 
     tokens: int
-    """Tokens with padding; also the most target tokens there can be."""
+    """Tokens with padding that a decoder reads; also the most target tokens there can be."""
+
+    sources: int = 0
+    """Tokens with padding that an encoder reads, if there is one."""
 
     longest: int
-    """Tokens of the longest sentence, prompt included."""
+    """Tokens of the longest sequence: a sentence with its prompt, or one side of a pair."""
 
     accumulates: bool = False
     """Whether gradients of earlier batches are there already."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from sekd_plugin.memory.numbers import FP32
 from sekd_plugin.memory.settings import Cluster, PlannedModel, Precision
+from sekd_plugin.memory.weight import Weight
 
 _AHEAD = 3
 """Layers that are gathered at once in a backward pass: the one that computes, the next one, and
@@ -39,8 +42,7 @@ class StudentWeights:
         """Numbers that this device keeps: those of the first shard, which is the largest."""
         cluster = self.cluster
         return sum(
-            weight.on_shard(cluster.tensor_parallel, cluster.shards)
-            for weight in self.model.shape.weights()
+            weight.on_shard(cluster.tensor_parallel, cluster.shards) for weight in self._weights
         )
 
     @cached_property
@@ -49,25 +51,63 @@ class StudentWeights:
         return -(-(self._layer + self._output) // self.cluster.shards)
 
     @cached_property
+    def own_of_last_stack(self) -> int:
+        """Those of the last stack of layers, and of the output projection."""
+        shape = self.model.shape
+        layers = sum(self._layers[layer] for layer in shape.layers_of(len(shape.stacks) - 1))
+        return -(-(layers + self._output) // self.cluster.shards)
+
+    def tied_in_sum(self, uses: int) -> int:
+        """Bytes of what is summed to the gradient of a tied table, beside the loss's fp32 part.
+
+        That part is copied where gradients are narrower.
+
+        Args:
+            uses: how many stacks have given their part, each as large as the table.
+        """
+        if not self.model.shape.tied:
+            return 0
+        number = self.precision.compute_bytes if self.sharded else self.model.weight_bytes
+        return number * (uses + (number < FP32)) * self._table
+
+    @cached_property
     def whole(self) -> int:
         """Numbers of all shards together, on one tensor-parallel rank."""
         return self._outside + sum(self._layers.values())
 
     @cached_property
+    def _weights(self) -> tuple[Weight, ...]:
+        return tuple(self.model.shape.weights())
+
+    @cached_property
     def _layers(self) -> dict[int, int]:
+        """Numbers of each layer."""
+        return self._sizes(self._weights)
+
+    def _sizes(self, weights: Iterable[Weight]) -> dict[int, int]:
         sizes: dict[int, int] = {}
-        for weight in self.model.shape.weights():
+        for weight in weights:
             if weight.layer is not None:
                 size = prod(weight.on_rank(self.cluster.tensor_parallel))
                 sizes[weight.layer] = sizes.get(weight.layer, 0) + size
         return sizes
 
     @cached_property
+    def _resting(self) -> int:
+        """Numbers of the layers that stay gathered until the backward pass comes to them.
+
+        They are the last of each stack but the last one, whose turn comes at once.
+        """
+        shape = self.model.shape
+        ends = [shape.layers_of(stack) for stack in range(len(shape.stacks) - 1)]
+        return sum(self._layers[layers[-1]] for layers in ends if layers)
+
+    @cached_property
     def _outside(self) -> int:
         """Numbers outside of the layers: embedding, last normalisation, output projection."""
         return sum(
             prod(weight.on_rank(self.cluster.tensor_parallel))
-            for weight in self.model.shape.weights()
+            for weight in self._weights
             if weight.layer is None
         )
 
@@ -77,7 +117,7 @@ class StudentWeights:
 
     def buffer_bytes(self) -> int:
         """Tables that are not trained, which every rank has."""
-        return self.model.shape.positions.table_bytes
+        return self.model.shape.table_bytes
 
     def gathered_in_loss(self) -> int:
         """Bytes gathered of all ranks while the loss is computed."""
@@ -86,7 +126,7 @@ class StudentWeights:
         numbers = self.whole
         if self.cluster.reshard and self.cluster.granularity == "layer":
             # The last layer stays, for it comes next, and so does the buffer it arrived in.
-            numbers = min(numbers, self._outside + 2 * self._layer)
+            numbers = min(numbers, self._outside + self._resting + 2 * self._layer)
         elif self.cluster.reshard and self.cluster.granularity == "stack":
             numbers = self._outside
         return self.precision.compute_bytes * numbers
@@ -97,7 +137,7 @@ class StudentWeights:
             return 0
         numbers = self.whole
         if self.cluster.reshard and self.cluster.granularity == "layer":
-            numbers = min(numbers, self._outside + _AHEAD * self._layer)
+            numbers = min(numbers, self._outside + self._resting + _AHEAD * self._layer)
         return self.precision.compute_bytes * numbers
 
     def gathered_at_end(self) -> int:
@@ -113,22 +153,18 @@ class StudentWeights:
         """Bytes gathered for validation: the whole student, before it starts."""
         return self.precision.compute_bytes * self.whole if self.sharded else 0
 
-    def cast_copies(self, again: int = 0) -> int:
+    def cast_copies(self, again: frozenset[int] = frozenset()) -> int:
         """Narrow copies of the layers' matrices, which autocast keeps from forward to backward.
 
         Args:
-            again: how many layers are computed again, and so have none but one at a time.
+            again: the layers that are computed again, and so have none but one at a time.
         """
         if not self.precision.autocast or self.precision.compute_bytes >= self.model.weight_bytes:
             return 0
-        numbers = sum(
-            prod(weight.on_rank(self.cluster.tensor_parallel))
-            for weight in self.model.shape.weights()
-            if weight.multiplies
-        )
-        layers = self.model.shape.num_layers
-        with_copies = layers - again + (1 if again else 0)
-        return self.precision.compute_bytes * numbers * with_copies // layers
+        matrices = self._sizes(weight for weight in self._weights if weight.multiplies)
+        kept = sum(size for layer, size in matrices.items() if layer not in again)
+        at_a_time = max((matrices[layer] for layer in again), default=0)
+        return self.precision.compute_bytes * (kept + at_a_time)
 
     def bucket_bytes(self) -> int:
         """Buffers in which unsharded ranks sum their gradients, kept throughout."""
@@ -156,8 +192,9 @@ class StudentWeights:
 
     @cached_property
     def _output(self) -> int:
-        """Numbers of the output projection: its gradient is the first there is."""
-        *_, last = self.model.shape.weights()
-        if self.model.shape.tied:
-            last = next(self.model.shape.weights())
-        return prod(last.on_rank(self.cluster.tensor_parallel))
+        """Numbers of an output projection of its own: its gradient is the first there is."""
+        return 0 if self.model.shape.tied else self._table
+
+    @property
+    def _table(self) -> int:
+        return prod(self.model.shape.output.on_rank(self.cluster.tensor_parallel))

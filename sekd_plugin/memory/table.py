@@ -6,7 +6,7 @@ from typing import Any
 
 from sekd_plugin.memory.byte_size import unit_of
 from sekd_plugin.memory.plan import PARTS, MemoryPlan
-from sekd_plugin.memory.settings import PlannedModel
+from sekd_plugin.memory.settings import BatchPlan, PlannedModel
 
 
 def plan_text(plan: MemoryPlan, device_bytes: int | None, reserve_bytes: int) -> str:
@@ -32,7 +32,7 @@ def plan_record(plan: MemoryPlan, device_bytes: int | None, reserve_bytes: int) 
         "data_parallel": settings.cluster.data_parallel,
         "tensor_parallel": settings.cluster.tensor_parallel,
         "shards": settings.cluster.shards,
-        "batch_tokens": settings.batch.tokens,
+        "batch_tokens": settings.batch.tokens + settings.batch.sources,
         "moments": {
             moment.name: {part: moment.parts.get(part, 0) for part in PARTS}
             | {"total": moment.total}
@@ -66,9 +66,14 @@ def _facts(plan: MemoryPlan) -> list[str]:
         f"teacher: {teacher}",
         f"devices: {cluster.devices} = {cluster.data_parallel} data-parallel × "
         f"{cluster.tensor_parallel} tensor-parallel{sharded}",
-        f"batch:   {settings.batch.tokens:,} tokens a device, sentences of at most "
-        f"{settings.batch.longest:,}; {kept}",
+        f"batch:   {_batch(settings.batch)} of at most {settings.batch.longest:,}; {kept}",
     ]
+
+
+def _batch(batch: BatchPlan) -> str:
+    if not batch.sources:
+        return f"{batch.tokens:,} tokens a device, sentences"
+    return f"{batch.sources:,} source and {batch.tokens:,} target tokens a device, sequences"
 
 
 def _model(model: PlannedModel) -> str:

@@ -55,3 +55,29 @@ class Weight:
         """How many numbers the first of so many shards holds: rows are dealt out, rounded up."""
         rows, *rest = self.on_rank(tensor_parallel)
         return -(-rows // shards) * prod(rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """Makes the parameters of one layer."""
+
+    prefix: str
+    """What the names of the layer's parameters begin with."""
+
+    layer: int
+    """Its number."""
+
+    def matrix(self, name: str, rows: int, columns: int, divided: int) -> Weight:
+        """A matrix that inputs are multiplied by."""
+        return Weight(
+            name=f"{self.prefix}.{name}.weight",
+            shape=(rows, columns),
+            divided=divided,
+            layer=self.layer,
+            multiplies=True,
+        )
+
+    def vector(self, name: str, size: int, divided: int | None = None) -> Weight:
+        """A bias, or what a normalisation scales by."""
+        full_name = f"{self.prefix}.{name}"
+        return Weight(name=full_name, shape=(size,), divided=divided, layer=self.layer)

@@ -21,6 +21,16 @@ TINY = {
     "num_key_value_heads": 2,
     "ffn_inner_dim": 40,
 }
+TINY_PAIR = {
+    "model_dim": 24,
+    "max_seq_len": 32,
+    "vocab_size": 61,
+    "num_encoder_layers": 3,
+    "num_decoder_layers": 2,
+    "num_encoder_attn_heads": 4,
+    "num_decoder_attn_heads": 2,
+    "ffn_inner_dim": 40,
+}
 TIED = {"tied_embeddings": True, "shard_embed_dim": False}
 MODELS = {
     "llama": ("llama", {}),
@@ -36,7 +46,14 @@ MODELS = {
     "olmo": ("olmo", {"pad_idx": 0}),
     "olmo_windowed": ("olmo", {"pad_idx": 0, "sliding_window": 8, "yarn_scale_config": {}}),
     "olmo_tied": ("olmo", {"pad_idx": 0, **TIED}),
+    "nllb": ("nllb", {}),
+    "nllb_of_more_heads": ("nllb", {"num_encoder_attn_heads": 6, "num_decoder_attn_heads": 4}),
 }
+
+
+def tiny(family):
+    """Settings of a tiny model of a family."""
+    return TINY_PAIR if family == "nllb" else TINY
 
 
 def shape_of(family, **section):
@@ -56,13 +73,13 @@ def built(family, overrides, gangs):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_has_the_name_and_shape_it_has_in_the_model(name):
     family, overrides = MODELS[name]
-    model = built(family, TINY | overrides, create_fake_gangs(torch.device("cpu")))
-    shape = shape_of(family, config_overrides=TINY | overrides)
+    model = built(family, tiny(family) | overrides, create_fake_gangs(torch.device("cpu")))
+    shape = shape_of(family, config_overrides=tiny(family) | overrides)
 
     found = {weight.name: weight.shape for weight in shape.weights()}
     assert found == {key: tuple(value.shape) for key, value in model.named_parameters()}
     assert shape.num_parameters == sum(value.numel() for value in model.parameters())
-    assert shape.positions.table_bytes == sum(buffer.nbytes for buffer in model.buffers())
+    assert shape.table_bytes == sum(buffer.nbytes for buffer in model.buffers())
 
 
 @pytest.mark.parametrize(
@@ -74,7 +91,7 @@ def test_tensor_parallel_ranks_hold_what_fairseq2_gives_them(name):
     alone = FakeGang(cpu)
     two = FakeGang(cpu, rank=0, size=2)
     gangs = Gangs(root=two, dp=alone, rdp=alone, sdp=alone, tp=two, pp=alone)
-    overrides = TINY | {"ffn_inner_dim_multiple_of": 8} | overrides
+    overrides = tiny(family) | {"ffn_inner_dim_multiple_of": 8} | overrides
     if family != "llama":
         overrides.pop("ffn_inner_dim_multiple_of")
     if overrides.get("ffn_inner_dim_multiple_of") == 7:
@@ -103,6 +120,9 @@ PUBLISHED = {
     ("qwen", "qwen25_7b"): 7_615_616_512,
     ("qwen", "qwen3_8b"): 8_190_735_360,
     ("olmo", "olmo2_7b"): 7_298_617_344,
+    ("nllb", "dense_600m"): 615_073_792,
+    ("nllb", "dense_1b"): 1_370_638_336,
+    ("nllb", "dense_3b"): 3_344_863_232,
 }
 """What the publishers' checkpoints hold."""
 
@@ -129,7 +149,7 @@ def test_a_model_that_fairseq2_knows_by_name_is_planned_by_its_name():
     ("section", "key", "allowed"),
     [
         ({"family": "lama"}, "model.family", "'llama'?"),
-        ({"family": "wav2vec2"}, "model.family", "llama, qwen, mistral, olmo"),
+        ({"family": "wav2vec2"}, "model.family", "llama, qwen, mistral, olmo, nllb"),
         ({"family": "llama", "arch": "14b"}, "model.arch", "an architecture of llama"),
         ({"name": "llama_of_nobody"}, "model.name", "the name of a model"),
         (
@@ -145,6 +165,11 @@ def test_a_model_that_fairseq2_knows_by_name_is_planned_by_its_name():
         (
             {"family": "llama", "config_overrides": {"num_layers": 0}},
             "model.config_overrides.num_layers",
+            "0 is out of range",
+        ),
+        (
+            {"family": "nllb", "config_overrides": {"num_decoder_layers": 0}},
+            "model.config_overrides.num_decoder_layers",
             "0 is out of range",
         ),
     ],

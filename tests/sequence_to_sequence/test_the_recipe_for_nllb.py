@@ -1,15 +1,43 @@
 """The recipe for 3.3B → 600M: read by fairseq2, and run in two processes with tiny models."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+import torch
 import yaml
+from forked_ranks import run_on_ranks
+from same_training import expect_the_same, model_state
 from tiny_encoder_decoder import LANGUAGES, NLLB_RECIPE, PAIR_MODEL, teacher_of
+from tiny_recipe import Workshop
 
 from sekd_plugin.cli import main
+
+
+def model_of(**settings):
+    """The setting that makes a tiny NLLB the student."""
+    section = {"family": "nllb", "config_overrides": PAIR_MODEL | settings}
+    return f"model={json.dumps(section)}"
+
+
+CUT_IN_TWO = "trainer.grad_accumulation.num_batches=2"
+CUTS = {
+    "one process": (
+        1,
+        CUT_IN_TWO,
+    ),
+    "two sharded processes": (
+        2,
+        "trainer.grad_accumulation.num_batches=1",
+        "trainer.data_parallelism=fsdp",
+    ),
+    "two tensor-parallel processes": (2, CUT_IN_TWO, "gang.tensor_parallel_size=2"),
+    "two tensor-parallel processes with dropout": (
+        2,
+        CUT_IN_TWO,
+        "gang.tensor_parallel_size=2",
+        model_of(dropout_p=0.3),
+    ),
+}
 
 
 def test_fairseq2_reads_the_recipe_whole(capfd):
@@ -24,49 +52,83 @@ def test_fairseq2_reads_the_recipe_whole(capfd):
             assert found == (found | value if isinstance(value, dict) else value), key
 
 
-@pytest.mark.slow
-def test_the_recipe_trains_tiny_models_in_two_processes(
-    pair_workshop, pair_teacher, shared_folder, language_file
-):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, shared_folder, language_file):
+    """A folder of runs of the recipe with tiny models: one process's, and two processes'."""
+    workshop = Workshop(tmp_path_factory.mktemp("nllb"), NLLB_RECIPE, lambda: ("", ""))
+    settings = tiny_settings(shared_folder, language_file)
+    teacher = words_of(
+        workshop,
+        "teacher",
+        *settings,
+        "teacher=null",
+        "criterion={name: cross_entropy, config: null}",
+        "common.seed=5",
+        CUT_IN_TWO,
+    )
+    assert main(["train", *teacher]) == 0
+    checkpoint = teacher_of(workshop.checkpoint("teacher", 6))
+    for name, (ranks, *cut) in CUTS.items():
+        words = ["train", *words_of(workshop, name, *settings, checkpoint, *cut)]
+        if ranks == 1:
+            assert main(words) == 0
+        else:
+            run_on_ranks(words, workshop.folder / f"{name}.logs", ranks=ranks)
+    return workshop
+
+
+def tiny_settings(shared_folder, language_file):
+    """What of the recipe must be another for tiny models on a CPU in fp32."""
     files = {
         split: [{"path": str(shared_folder / f"{split}.jsonl"), "target_language": LANGUAGES[1]}]
         for split in ("train", "valid")
     }
     words = {"family": "nllb", "path": str(language_file), "config_overrides": {"langs": LANGUAGES}}
-    settings = [
-        f"model={json.dumps({'family': 'nllb', 'config_overrides': PAIR_MODEL})}",
-        teacher_of(pair_teacher),
+    return [
+        model_of(),
         f"tokenizer={json.dumps(words)}",
         *(f"dataset.{split}={json.dumps(file)}" for split, file in files.items()),
         "dataset.batch_tokens=256",
         "optimizer.config.lr=0.01",
+        # A bias of keys has no gradient but rounding, which must not become a step.
+        "optimizer.config.eps=1.0e-5",
         "lr_scheduler.config.num_warmup_steps=0",
+        "trainer.mixed_precision.mode=off",
+        "translation.bleu=false",
+        "regime.export_hugging_face=false",
+        "regime.score_metric=null",
         "regime.num_steps=6",
         "regime.publish_metrics_every_n_steps=2",
         "regime.validate_every_n_steps=6",
         "regime.checkpoint_every_n_steps=6",
     ]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "sekd_plugin", "train"]
-    command += [str(pair_workshop.folder / "run"), "--config-file", str(NLLB_RECIPE)]
-    done = subprocess.run(
-        [*command, "--config", *settings],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "FAIRSEQ2_DEVICE": "cpu"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
 
-    first, _, last = pair_workshop.metrics("run")
-    assert last["Loss"] < first["Loss"]
-    assert "Gamma" in last
-    assert last["Number of Examples"] > 0
-    assert pair_workshop.metrics("run", "valid")[-1]["Loss"] > 0.0
-    exported = pair_workshop.folder / "run" / "checkpoints" / "step_6" / "hg"
-    assert list(exported.glob("*.safetensors"))
+
+def words_of(workshop, run, *settings):
+    return [str(workshop.folder / run), *workshop.arguments(settings)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", ["two sharded processes", "two tensor-parallel processes"])
+def test_losses_gamma_and_weights_do_not_depend_on_how_the_step_is_cut(trained, cut):
+    expect_the_same(trained, cut, "one process", 6)
+
+
+@pytest.mark.slow
+def test_tensor_parallel_ranks_drop_the_same_out_and_so_stay_one_model(trained):
+    first, *_ = trained.metrics("two tensor-parallel processes with dropout")
+    assert first["Loss"] != pytest.approx(trained.metrics("one process")[0]["Loss"], rel=1e-3)
+    state = model_state(trained, "two tensor-parallel processes with dropout", 6)
+    whole = [name for name, (first, _) in state.items() if is_whole(name)]
+    assert whole
+    for name in whole:
+        first, second = state[name]
+        assert torch.equal(first, second), name
+
+
+def is_whole(name):
+    """Whether each tensor-parallel rank has all of a parameter."""
+    return "norm" in name or "frontend" in name or name.endswith("output_proj.bias")
 
 
 def test_training_from_a_cache_of_all_words_is_training_with_the_live_teacher(

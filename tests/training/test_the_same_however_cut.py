@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from forked_training import fork_training
+from same_training import expect_the_same
 
 from sekd_plugin.corpus import PromptTemplate
 from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
@@ -25,11 +26,6 @@ LENGTH = (
     "regime.checkpoint_every_n_steps=6",
     "dataset.batch_tokens=400",
 )
-COMPARED = (
-    "Loss", "Cross-Entropy", "Difficulty", "Difficulty p50", "Difficulty p90", "Difficulty p99",
-    "Gamma", "Hard Ratio", "Loss of Hard Tokens", "Loss of Easy Tokens", "Teacher Agreement",
-    "Number of Target Elements", "Gradient Norm",
-)  # fmt: skip
 CUTS = {
     "four_micro_batches": (1, "trainer.grad_accumulation.num_batches=4"),
     "two_processes_of_two": (2, "trainer.grad_accumulation.num_batches=2"),
@@ -60,40 +56,6 @@ def train_in_processes(workshop, run, *settings, processes):
     assert ranks.returncode == 0, output
 
 
-def model_state(workshop, run):
-    """Each weight's parts, one for each rank that has written a file."""
-    parts = sorted(workshop.checkpoint(run, 6).rglob("sdp_*.pt"))
-    states = [torch.load(part, weights_only=True) for part in parts]
-    return {name: [state[name] for state in states] for name in states[0]}
-
-
-def joined(parts, like):
-    """Shards in one piece, of the shape of ``like``; parts that are whole must be equal."""
-    if parts[0].shape == like.shape:
-        for part in parts[1:]:
-            torch.testing.assert_close(part, parts[0])
-        return parts[0]
-    (dim,) = [d for d in range(like.ndim) if parts[0].shape[d] != like.shape[d]]
-    return torch.cat(parts, dim)
-
-
-def expect_the_same(workshop, run, other):
-    """The same metrics, each of which was measured, and the same weights in the end."""
-    measured = {name for line in workshop.metrics(other) for name in line}
-    assert measured >= set(COMPARED)
-    for split in ("train", "valid"):
-        for ours, theirs in zip(
-            workshop.metrics(run, split), workshop.metrics(other, split), strict=True
-        ):
-            for name in COMPARED:
-                if name in theirs:
-                    assert ours[name] == pytest.approx(theirs[name], rel=2e-5), name
-    ours, theirs = model_state(workshop, run), model_state(workshop, other)
-    for name, (weight,) in theirs.items():
-        found = joined(ours[name], weight)
-        torch.testing.assert_close(found, weight, rtol=1e-3, atol=2e-5, msg=name)
-
-
 @pytest.fixture(scope="module")
 def reference_run(tmp_path_factory):
     """Where :func:`reference` keeps the run that the others are compared with."""
@@ -115,7 +77,7 @@ def reference(taught, reference_run):
 def test_losses_gamma_and_weights_do_not_depend_on_how_the_step_is_cut(reference, cut):
     processes, *settings = CUTS[cut]
     train_in_processes(reference, cut, *settings, processes=processes)
-    expect_the_same(reference, cut, "reference")
+    expect_the_same(reference, cut, "reference", 6)
 
 
 def test_the_batches_of_a_step_are_uneven(shared_folder):
@@ -141,7 +103,7 @@ def test_one_batch_and_four_micro_batches_of_it_are_the_same(taught):
     teacher = taught.teacher("teacher", 8)
     taught.train("one", teacher, *LENGTH, WHOLE)
     taught.train("four", teacher, *LENGTH, WHOLE, "trainer.grad_accumulation.num_batches=4")
-    expect_the_same(taught, "four", "one")
+    expect_the_same(taught, "four", "one", 6)
 
 
 @pytest.mark.parametrize("k", [1, 40])  # with one, a rank is without a hard token at every step
@@ -150,7 +112,7 @@ def test_the_hardest_of_two_ranks_batches_are_those_of_one_process(taught, k):
     settings = (WHOLE, f"criterion.config.threshold={json.dumps(top_k)}")
     taught.train("one", taught.teacher("teacher", 8), *LENGTH, *settings)
     train_in_processes(taught, "two", *settings, processes=2)
-    expect_the_same(taught, "two", "one")
+    expect_the_same(taught, "two", "one", 6)
     for line in taught.metrics("two"):
         hard = line["Hard Ratio"] * line["Number of Target Elements"]
         assert hard == pytest.approx(2 * k)  # of the two steps that a line reports

@@ -31,8 +31,10 @@ from sekd_plugin.memory.settings import (
     Precision,
 )
 from sekd_plugin.toolkits.fairseq2.model_config import model_config
+from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
 from sekd_plugin.toolkits.fairseq2.model_shape import model_shape
-from sekd_plugin.toolkits.fairseq2.student import make_student
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.batch import collate_pairs
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.kind import ENCODER_DECODER
 from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher
 from sekd_plugin.toolkits.fairseq2.units import Distillation
 
@@ -52,6 +54,17 @@ FAMILIES = {
     "mistral": {"pad_idx": 3, "attn_window_len": 16},
     "olmo": {"pad_idx": 3, "sliding_window": 16},
 }
+PAIR_SHAPE = {
+    "model_dim": 64,
+    "max_seq_len": 128,
+    "vocab_size": 600,
+    "num_encoder_layers": 3,
+    "num_decoder_layers": 4,
+    "num_encoder_attn_heads": 4,
+    "num_decoder_attn_heads": 2,
+    "ffn_inner_dim": 192,
+}
+PAIR_FAMILIES = {"nllb": {"dropout_p": 0.0}, "nllb with dropout": {"dropout_p": 0.1}}
 CHUNKS = ChunkBytes(logits_bytes=2**16, cache_bytes=2**14)
 SENTENCES, LONGEST, PROMPT = 8, 48, 9
 """A padded batch; its prompts are no targets."""
@@ -61,7 +74,8 @@ def made(name, dtype=torch.float32, **overrides):
     """A model of fairseq2, and how it is planned."""
     resolver = get_dependency_resolver()
     family = name.split()[0]
-    section = ModelSection(family=family, config_overrides=SHAPE | FAMILIES[name] | overrides)
+    settings = PAIR_SHAPE | PAIR_FAMILIES[name] if name in PAIR_FAMILIES else SHAPE | FAMILIES[name]
+    section = ModelSection(family=family, config_overrides=settings | overrides)
     model = resolver.resolve(ModelFamily, key=family).create_new_model(
         model_config("model", section, resolver)[1],
         create_fake_gangs(torch.device("cpu")),
@@ -70,7 +84,7 @@ def made(name, dtype=torch.float32, **overrides):
         init_rank0_only=True,
     )
     shape = model_shape("model", section, resolver)
-    make_student(model)
+    kind_of_class("model", type(model)).make_student(model)
     return model, PlannedModel(shape=shape, weight_bytes=dtype.itemsize)
 
 
@@ -85,6 +99,24 @@ def batch():
     return SequenceBatch(seqs, lengths, target_mask=mask, example=examples)
 
 
+def pair_batch():
+    """Eight pairs, one of them padded on both sides; all of the targets but a prefix is learnt."""
+    torch.manual_seed(1)
+    lengths = [LONGEST] * (SENTENCES - 1) + [LONGEST - 6]
+    sources, targets = (
+        [torch.randint(4, PAIR_SHAPE["vocab_size"], (length,)).tolist() for length in lengths]
+        for _ in range(2)
+    )
+    places = [("corpus", line) for line in range(SENTENCES)]
+    return collate_pairs(
+        sources,
+        [target[1:] for target in targets],
+        prefixes=[[2, 3]] * SENTENCES,
+        pad_index=0,
+        places=places,
+    )
+
+
 class Measured:
     """Two training steps; the second is what was measured, after the optimizer has its state."""
 
@@ -93,8 +125,11 @@ class Measured:
         criterion.chunk_bytes = CHUNKS
         criterion.gather_over_ranks = False
         teacher.requires_grad_(False).eval()
-        distillation = Distillation(student, LiveTeacher(teacher), criterion)
-        given = batch()
+        kind = kind_of_class("teacher", type(teacher))
+        distillation = Distillation(
+            student, LiveTeacher(teacher, kind.run_teacher), criterion, kind.batches
+        )
+        given = pair_batch() if kind is ENCODER_DECODER else batch()
         with LiveBytes(resizing=sharded) as live:
             for model in (student, teacher):
                 live.count([*model.parameters(), *model.buffers()])
@@ -126,7 +161,12 @@ def plan_of(student, teacher, optimizer, every=None, precision=None, ranks=1):
             precision=precision or Precision(compute_bytes=student.weight_bytes),
             cluster=Cluster(on_gpu=False, data_parallel=ranks, shards=ranks),
             optimizer=optimizer,
-            batch=BatchPlan(tokens=SENTENCES * LONGEST, longest=LONGEST, checkpoint_every=every),
+            batch=BatchPlan(
+                tokens=SENTENCES * LONGEST,
+                sources=SENTENCES * LONGEST if len(student.shape.stacks) > 1 else 0,
+                longest=LONGEST,
+                checkpoint_every=every,
+            ),
             loss=LossPlan(logits_bytes=CHUNKS.logits_bytes, cache_bytes=CHUNKS.cache_bytes),
         )
     )
@@ -151,7 +191,8 @@ def forward(plan):
 
 def backward(plan):
     """The most that is planned from the loss to the gradients."""
-    return max(plan["backward"].total, plan["last gradients"].total)
+    moments = ("backward", "decoder done", "last gradients")
+    return max(plan[name].total for name in moments if name in plan)
 
 
 def shard(model):

@@ -7,6 +7,7 @@ from typing import Any
 
 from fairseq2.models.llama import LLaMAConfig
 from fairseq2.models.mistral import MistralConfig
+from fairseq2.models.nllb import NllbConfig
 from fairseq2.models.olmo import OLMOConfig
 from fairseq2.models.qwen import QwenConfig
 from fairseq2.recipe.config import ModelSection, ReferenceModelSection
@@ -14,17 +15,32 @@ from fairseq2.runtime.dependency import DependencyResolver
 
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.memory.decoder_shape import DecoderShape, PositionTable
+from sekd_plugin.memory.model_shape import ModelShape
 from sekd_plugin.toolkits.fairseq2.model_config import model_config
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.shape import nllb_shape
+
+_SIZES = (
+    "num_attn_heads",
+    "num_key_value_heads",
+    "num_layers",
+    "vocab_size",
+    "model_dim",
+    "num_encoder_layers",
+    "num_decoder_layers",
+    "num_encoder_attn_heads",
+    "num_decoder_attn_heads",
+)
+"""Settings that must be 1 or more, where a family has them."""
 
 
 def model_shape(
     key: str, section: ModelSection | ReferenceModelSection, resolver: DependencyResolver
-) -> DecoderShape:
+) -> ModelShape:
     """The shape of the model of a section, ``model`` or ``teacher``.
 
     Raises:
-        ConfigError: family, architecture, name or an override is not known, the family is not
-            decoder-only, or its numbers contradict each other.
+        ConfigError: family, architecture, name or an override is not known, the family is none
+            that can be planned, or its numbers contradict each other.
     """
     _, config = model_config(key, section, resolver)
     shape_of = _SHAPES.get(type(config))
@@ -34,20 +50,21 @@ def model_shape(
             f"{key}.family",
             f"'{section.family}' cannot be planned; known: {families}",
         )
-    _check_heads(key, config)
+    _check_sizes(key, config)
     return shape_of(config)
 
 
-def _check_heads(key: str, config: Any) -> None:
+def _check_sizes(key: str, config: Any) -> None:
     place = f"{key}.config_overrides"
-    for name in ("num_attn_heads", "num_key_value_heads", "num_layers", "vocab_size", "model_dim"):
-        value = getattr(config, name)
+    for name in _SIZES:
+        value = getattr(config, name, 1)
         if value < 1:
             raise ConfigError(f"{place}.{name}", f"{value} is out of range; it must be 1 or more")
-    if config.num_attn_heads % config.num_key_value_heads:
+    shared_by = getattr(config, "num_key_value_heads", 1)
+    if shared_by > 1 and config.num_attn_heads % shared_by:
         raise ConfigError(
             f"{place}.num_key_value_heads",
-            f"{config.num_key_value_heads} does not divide num_attn_heads, {config.num_attn_heads}",
+            f"{shared_by} does not divide num_attn_heads, {config.num_attn_heads}",
         )
 
 
@@ -59,7 +76,7 @@ def _llama(config: LLaMAConfig) -> DecoderShape:
     head_width = config.model_dim // config.num_attn_heads
     return DecoderShape(
         width=config.model_dim,
-        num_layers=config.num_layers,
+        layers=config.num_layers,
         num_heads=config.num_attn_heads,
         num_key_value_heads=config.num_key_value_heads,
         head_width=head_width,
@@ -76,7 +93,7 @@ def _qwen(config: QwenConfig) -> DecoderShape:
     head_width = config.head_dim or config.model_dim // config.num_attn_heads
     return DecoderShape(
         width=config.model_dim,
-        num_layers=config.num_layers,
+        layers=config.num_layers,
         num_heads=config.num_attn_heads,
         num_key_value_heads=config.num_key_value_heads,
         head_width=head_width,
@@ -96,7 +113,7 @@ def _mistral(config: MistralConfig) -> DecoderShape:
     head_width = config.model_dim // config.num_attn_heads
     return DecoderShape(
         width=config.model_dim,
-        num_layers=config.num_layers,
+        layers=config.num_layers,
         num_heads=config.num_attn_heads,
         num_key_value_heads=config.num_key_value_heads,
         head_width=head_width,
@@ -112,7 +129,7 @@ def _olmo(config: OLMOConfig) -> DecoderShape:
     head_width = config.model_dim // config.num_attn_heads
     return DecoderShape(
         width=config.model_dim,
-        num_layers=config.num_layers,
+        layers=config.num_layers,
         num_heads=config.num_attn_heads,
         num_key_value_heads=config.num_key_value_heads,
         head_width=head_width,
@@ -140,9 +157,10 @@ def _two_tables(longest: int, head_width: int) -> PositionTable:
     return PositionTable(rows=longest + 1, row_numbers=2 * head_width)
 
 
-_SHAPES: dict[type[Any], Callable[[Any], DecoderShape]] = {
+_SHAPES: dict[type[Any], Callable[[Any], ModelShape]] = {
     LLaMAConfig: _llama,
     QwenConfig: _qwen,
     MistralConfig: _mistral,
     OLMOConfig: _olmo,
+    NllbConfig: nllb_shape,
 }

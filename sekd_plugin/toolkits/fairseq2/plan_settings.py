@@ -23,6 +23,9 @@ from sekd_plugin.memory.settings import (
     Precision,
     StepKind,
 )
+from sekd_plugin.toolkits.fairseq2.model_config import model_config
+from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
+from sekd_plugin.toolkits.fairseq2.model_kinds import check_same_kind, kind_of_class
 from sekd_plugin.toolkits.fairseq2.model_shape import model_shape
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 
@@ -64,12 +67,12 @@ def plan_settings(
         teacher = _planned("teacher", config.teacher, resolver)
     student = _planned("model", config.model, resolver)
     for key, model in (("model", student), ("teacher", teacher)):
-        if model is not None and model.shape.tied and cluster.tensor_parallel > 1:
+        if model is not None and cluster.tensor_parallel > 1 and _divides_tied(model):
             raise ConfigError(
                 f"{key}.config_overrides.tied_embeddings",
                 "must be false where gang.tensor_parallel_size is more than 1",
             )
-    longest = config.dataset.max_source_tokens + config.dataset.max_target_tokens
+    largest = _kind(config, resolver).batches.largest(config.dataset)
     accumulation = config.trainer.grad_accumulation
     checkpointing = config.trainer.activation_checkpointing
     chunks = ChunkBytes()
@@ -80,9 +83,9 @@ def plan_settings(
         cluster=cluster,
         optimizer=_optimizer(config, on_gpu),
         batch=BatchPlan(
-            # A longer sentence makes a batch of its own.
-            tokens=max(config.dataset.batch_tokens, longest),
-            longest=longest,
+            tokens=largest.tokens,
+            sources=largest.sources,
+            longest=largest.longest,
             accumulates=accumulation.num_batches > 1,
             unreduced=accumulation.no_sync,
             checkpoint_every=checkpointing.every_nth_layer
@@ -97,6 +100,21 @@ def plan_settings(
         validates=bool(config.dataset.valid),
         notes=tuple(notes),
     )
+
+
+def _kind(config: TrainingConfig, resolver: DependencyResolver) -> ModelKind:
+    """The kind of both models."""
+    family, _ = model_config("model", config.model, resolver)
+    kind = kind_of_class("model", family.kls)
+    if config.teacher is not None:
+        family, _ = model_config("teacher", config.teacher, resolver)
+        check_same_kind(kind, kind_of_class("teacher", family.kls))
+    return kind
+
+
+def _divides_tied(model: PlannedModel) -> bool:
+    """Whether ranks would divide a table that is both embedding and output projection."""
+    return model.shape.tied and model.shape.output.divided is not None
 
 
 def _planned(

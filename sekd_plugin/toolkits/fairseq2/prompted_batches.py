@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from fairseq2.datasets import SequenceBatch
 from torch import Tensor
 
-from sekd_plugin.toolkits.fairseq2.batch_form import Inputs
+from sekd_plugin.toolkits.fairseq2.batch_form import Inputs, LargestBatch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, collate
+from sekd_plugin.toolkits.fairseq2.sections import CorpusSection
 
 
 class PromptedBatches:
     """Batches ``[B, S]`` of prompts, each with its translation behind it."""
+
+    def largest(self, dataset: CorpusSection) -> LargestBatch:
+        """All tokens are the decoder's; a longer sentence makes a batch of its own."""
+        longest = dataset.max_source_tokens + dataset.max_target_tokens
+        return LargestBatch(sources=0, tokens=max(dataset.batch_tokens, longest), longest=longest)
 
     def widths(self, corpus: EncodedCorpus) -> list[int]:
         """Tokens of each example."""

@@ -38,6 +38,7 @@ from sekd_plugin.toolkits.fairseq2.model_kinds import check_same_kind, kind_of_c
 from sekd_plugin.toolkits.fairseq2.reader import CorpusReader
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
 from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher, Teacher
+from sekd_plugin.toolkits.fairseq2.tensor_parallel_dropout import mend_dropout
 from sekd_plugin.toolkits.fairseq2.tensor_parallel_norm import mend_gradient_norm
 from sekd_plugin.toolkits.fairseq2.units import (
     Distillation,
@@ -91,6 +92,7 @@ class TrainingRecipe(Recipe):
 
         share_steps_over(criterion, context.gangs)
         mend_gradient_norm(context.get_data_parallel_model(), context.gangs)
+        mend_dropout(context.get_data_parallel_model(), context.gangs)
         skips = config.faults.non_finite == "skip"
         distillation = Distillation(
             context.get_data_parallel_model(), teacher, criterion, kind.batches, skips=skips

@@ -8,8 +8,10 @@ import torch
 from fairseq2.datasets import Seq2SeqBatch
 from torch import Tensor
 
-from sekd_plugin.toolkits.fairseq2.batch_form import Inputs
+from sekd_plugin.toolkits.fairseq2.batch_form import Inputs, LargestBatch
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
+from sekd_plugin.toolkits.fairseq2.sections import CorpusSection
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.encoding import PREFIX_TOKENS
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.student import model_inputs
 
 
@@ -47,6 +49,12 @@ def collate_pairs(
 
 class PairBatches:
     """Batches of sources ``[B, S]`` for an encoder and of targets ``[B, T]`` for a decoder."""
+
+    def largest(self, dataset: CorpusSection) -> LargestBatch:
+        """Half of the tokens are the encoder's; a longer pair makes a batch of its own."""
+        longest = max(dataset.max_source_tokens, PREFIX_TOKENS + dataset.max_target_tokens)
+        side = max(dataset.batch_tokens // 2, longest)
+        return LargestBatch(sources=side, tokens=side, longest=longest)
 
     def widths(self, corpus: EncodedCorpus) -> list[int]:
         """Twice the longer one of source and target: both are padded, each to its own length."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from fairseq2.data.tokenizers import TokenEncoder, Tokenizer
 from fairseq2.error import NotSupportedError
 
 from sekd_plugin.errors import ConfigError, did_you_mean
+
+PREFIX_TOKENS: Final = 2
+"""What NLLB's decoder is given before the first word: the end, and the language."""
 
 
 @dataclass(frozen=True, kw_only=True)
