@@ -1,6 +1,7 @@
 """The recipe for 3.3B → 600M: read by fairseq2, and run in two processes with tiny models."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def trained(tmp_path_factory, shared_folder, language_file):
         if ranks == 1:
             assert main(words) == 0
         else:
-            run_on_ranks(words, workshop.folder / f"{name}.logs", ranks=ranks)
+            run_on_ranks(partial(main, words), workshop.folder / f"{name}.logs", ranks=ranks)
     return workshop
 
 

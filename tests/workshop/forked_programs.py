@@ -65,20 +65,25 @@ def fork(work):
         os._exit(code)
 
 
-def start_forked(command, log, *, lock, environment=None):
-    """What stands in for :func:`sekd_plugin.programs.process.start_command`."""
+def start_work(work, log, environment=None):
+    """Run ``work()`` in a child with more variables, whose output is added to the file ``log``."""
     log.parent.mkdir(parents=True, exist_ok=True)
 
-    def work():
+    def in_child():
         os.environ.update(environment or {})
         with log.open("ab") as output:
             for number in (1, 2):
                 os.dup2(output.fileno(), number)
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-        return main(list(command))
+        return work()
 
-    return fork(work)
+    return fork(in_child)
+
+
+def start_forked(command, log, *, lock, environment=None):
+    """What stands in for :func:`sekd_plugin.programs.process.start_command`."""
+    return start_work(lambda: main(list(command)), log, environment)
 
 
 def fork_commands(monkeypatch):

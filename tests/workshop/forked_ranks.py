@@ -1,17 +1,17 @@
-"""``sekd`` on several gloo ranks that are forked from this process: torch is loaded already."""
+"""Work on several gloo ranks that are forked from this process: torch is loaded already."""
 
 from __future__ import annotations
 
 import socket
 import time
 
-from forked_programs import start_forked
+from forked_programs import start_work
 
-TIME_LIMIT_S = 100
+TIME_LIMIT_S = 200
 
 
-def run_on_ranks(command, folder, *, ranks):
-    """Run one command on ranks of CPU; what the first rank printed.
+def run_on_ranks(work, folder, *, ranks):
+    """Run ``work()``, which returns an exit code, on ranks of CPU; what the first rank printed.
 
     Each rank's output is a file in ``folder``; an AssertionError holds that of one that failed.
     """
@@ -20,8 +20,7 @@ def run_on_ranks(command, folder, *, ranks):
         port = free.getsockname()[1]
     logs = [folder / f"rank_{rank}.log" for rank in range(ranks)]
     programs = [
-        start_forked(command, log, lock=None, environment=_variables(rank, ranks, port))
-        for rank, log in enumerate(logs)
+        start_work(work, log, _variables(rank, ranks, port)) for rank, log in enumerate(logs)
     ]
     try:
         end = time.monotonic() + TIME_LIMIT_S

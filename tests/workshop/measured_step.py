@@ -1,10 +1,6 @@
-"""A training step of tiny models on a CPU, measured tensor by tensor, and the plan of it.
-
-As a script under torchrun: the same with the student sharded by FSDP2, printed as JSON.
-"""
+"""A training step of tiny models on a CPU, measured tensor by tensor, and the plan of it."""
 
 import json
-import sys
 
 import torch
 import torch.distributed as dist
@@ -65,6 +61,12 @@ PAIR_SHAPE = {
     "ffn_inner_dim": 192,
 }
 PAIR_FAMILIES = {"nllb": {"dropout_p": 0.0}, "nllb with dropout": {"dropout_p": 0.1}}
+SHARDED = (
+    ("llama", None, {"num_layers": 6}),
+    ("llama", 1, {"num_layers": 6}),
+    ("nllb", 1, {"num_encoder_layers": 2, "num_decoder_layers": 3}),
+)
+"""What is sharded: a family, which layers are computed again, and how many there are."""
 CHUNKS = ChunkBytes(logits_bytes=2**16, cache_bytes=2**14)
 SENTENCES, LONGEST, PROMPT = 8, 48, 9
 """A padded batch; its prompts are no targets."""
@@ -86,6 +88,12 @@ def made(name, dtype=torch.float32, **overrides):
     shape = model_shape("model", section, resolver)
     kind_of_class("model", type(model)).make_student(model)
     return model, PlannedModel(shape=shape, weight_bytes=dtype.itemsize)
+
+
+def a_teacher(name, dtype=torch.float32, **overrides):
+    """A model of the same family with fewer layers, and how it is planned."""
+    layers = "num_decoder_layers" if name in PAIR_FAMILIES else "num_layers"
+    return made(name, dtype, **{layers: 3}, **overrides)
 
 
 def batch():
@@ -195,7 +203,7 @@ def backward(plan):
     return max(plan[name].total for name in moments if name in plan)
 
 
-def shard(model):
+def shard(model, family):
     """Shard a model as fairseq2 does: layer by layer, over all processes, computing in bf16."""
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
@@ -205,17 +213,17 @@ def shard(model):
         return fully_shard(module, mesh=mesh, reshard_after_forward=reshard, mp_policy=policy)
 
     resolver = get_dependency_resolver()
-    resolver.resolve(ModelFamily, key="llama").apply_fsdp(model, "layer", wrap)
+    resolver.resolve(ModelFamily, key=family).apply_fsdp(model, "layer", wrap)
     wrap(model, reshard_after_forward=False)
 
 
-def measure_sharded(every):
+def measure_sharded(family, every, **layers):
     """What was measured on this rank, and what is planned for it, in bytes."""
     torch.manual_seed(2)
-    student, planned = made("llama", num_layers=6)
-    teacher, planned_teacher = made("llama", torch.bfloat16, num_layers=3)
-    compute_again(student, "llama", every)
-    shard(student)
+    student, planned = made(family, **layers)
+    teacher, planned_teacher = a_teacher(family, torch.bfloat16)
+    compute_again(student, family, every)
+    shard(student, family)
     measured = Measured(student, teacher, AdamW(student.parameters()), sharded=True)
     plan = moments(
         plan_of(
@@ -234,9 +242,15 @@ def measure_sharded(every):
     }
 
 
-if __name__ == "__main__":
+def measure_all_sharded():
+    """Print, on the first rank, a JSON line of what was measured and planned; for every rank."""
+    torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    found = {str(every): measure_sharded(every) for every in (None, 1)}
+    found = {
+        f"{family}, {every}": measure_sharded(family, every, **layers)
+        for family, every, layers in SHARDED
+    }
     if dist.get_rank() == 0:
-        json.dump(found, sys.stdout)
+        print(json.dumps(found), flush=True)
     dist.destroy_process_group()
+    return 0
