@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 from forked_programs import start_work
+from forked_training import environment, meeting_place
 
 TIME_LIMIT_S = 200
 
@@ -15,12 +15,11 @@ def run_on_ranks(work, folder, *, ranks):
 
     Each rank's output is a file in ``folder``; an AssertionError holds that of one that failed.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    store = meeting_place()
     logs = [folder / f"rank_{rank}.log" for rank in range(ranks)]
     programs = [
-        start_work(work, log, _variables(rank, ranks, port)) for rank, log in enumerate(logs)
+        start_work(work, log, environment(rank, ranks, store.port) | {"FAIRSEQ2_DEVICE": "cpu"})
+        for rank, log in enumerate(logs)
     ]
     try:
         end = time.monotonic() + TIME_LIMIT_S
@@ -36,15 +35,3 @@ def run_on_ranks(work, folder, *, ranks):
         for program in programs:
             program.kill()
     return logs[0].read_text(encoding="utf-8")
-
-
-def _variables(rank, ranks, port):
-    return {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(ranks),
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "FAIRSEQ2_DEVICE": "cpu",
-    }

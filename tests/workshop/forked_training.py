@@ -57,14 +57,19 @@ def fork_ranks(command, log, ranks=1):
         return ForkedRanks([start_program(command, log, ranks)], log)
     if ranks == 1:
         return ForkedRanks([start_forked(command, log, lock=-1)], log)
-    store = TCPStore(
-        "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=1)
-    )
+    store = meeting_place()
     programs = [
         start_forked(command, log, lock=-1, environment=environment(rank, ranks, store.port))
         for rank in range(ranks)
     ]
     return ForkedRanks(programs, log, store)
+
+
+def meeting_place():
+    """Where ranks find each other, on a port of its own."""
+    return TCPStore(
+        "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=1)
+    )
 
 
 def fork_training(workshop, run, *settings, ranks=1):
