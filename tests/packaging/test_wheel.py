@@ -66,6 +66,28 @@ def python(installed: Path, code: str) -> str:
     return run(installed / "bin" / "python", "-c", code, cwd=installed)
 
 
+WHAT_IS_FOUND = """
+import importlib.metadata, inspect, json, sys
+
+import sekd_plugin
+
+found = {"modules": sorted(sys.modules), "package": sekd_plugin.__file__}
+from sekd_plugin.recipes_folder import recipes_folder
+
+found["recipes"] = str(recipes_folder())
+points = importlib.metadata.entry_points(group="fairseq2.extension", name="sekd_plugin")
+(point,) = points
+found["extension"] = inspect.getfile(point.load())
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(installed) -> dict:
+    """What one program sees there: it loads the package, then the extension with fairseq2."""
+    return json.loads(python(installed, WHAT_IS_FOUND).splitlines()[-1])
+
+
 def shipped_files() -> set[str]:
     modules = {
         str(path.relative_to(ROOT))
@@ -105,9 +127,8 @@ def test_torch_is_the_only_unconditional_requirement(wheel):
     assert "Apache License" in licence
 
 
-def test_the_package_comes_from_the_wheel_and_not_from_the_checkout(installed):
-    place = python(installed, "import sekd_plugin; print(sekd_plugin.__file__)")
-    assert Path(place.strip()).is_relative_to(installed)
+def test_the_package_comes_from_the_wheel_and_not_from_the_checkout(installed, found):
+    assert Path(found["package"]).is_relative_to(installed)
 
 
 def test_the_core_computes_its_loss_where_torch_and_its_requirements_are_all_there_is(installed):
@@ -149,9 +170,8 @@ print(sorted({name.split(".")[0] for name in sys.modules} & refused))
     assert python(installed, code).strip() == "[]"
 
 
-def test_importing_the_package_loads_no_toolkit(installed):
-    code = "import json, sys, sekd_plugin; print(json.dumps(sorted(sys.modules)))"
-    modules = set(json.loads(python(installed, code)))
+def test_importing_the_package_loads_no_toolkit(found):
+    modules = set(found["modules"])
     assert "torch" in modules
     assert not modules & {"fairseq2", "sentencepiece", "sacrebleu", "yaml", "transformers"}
     assert not [name for name in modules if name.startswith("sekd_plugin.toolkits")]
@@ -165,19 +185,12 @@ def test_the_console_command_runs(installed):
     )
 
 
-def test_fairseq2_finds_the_extension(installed):
-    code = """
-import importlib.metadata, inspect
-points = importlib.metadata.entry_points(group="fairseq2.extension", name="sekd_plugin")
-(point,) = points
-print(inspect.getfile(point.load()))
-"""
-    assert Path(python(installed, code).strip()).is_relative_to(installed)
+def test_fairseq2_finds_the_extension(installed, found):
+    assert Path(found["extension"]).is_relative_to(installed)
 
 
-def test_the_recipes_and_the_sample_corpus_are_found(installed):
-    code = "from sekd_plugin.recipes_folder import recipes_folder; print(recipes_folder())"
-    folder = Path(python(installed, code).strip())
+def test_the_recipes_and_the_sample_corpus_are_found(installed, found):
+    folder = Path(found["recipes"])
     assert folder.is_relative_to(installed)
     assert list(folder.rglob("*.yaml"))
     for pair in ("en-de", "en-cs"):
