@@ -245,7 +245,12 @@ class _Planner:
         stacks = len(self._settings.student.shape.stacks)
         ends = [(self._weights.tied_in_sum(stacks), self._student.first_input())]
         if not self._weights.sharded:
-            ends.append((self._weights.tied_in_sum(stacks - 1), self._student.in_first_layer()))
+            # The sum is added to the gradient of earlier batches, and is not yet the gradient.
+            added = 1 if self._settings.batch.accumulates else 0
+            ends = [
+                (self._weights.tied_in_sum(stacks + added), self._student.first_input()),
+                (self._weights.tied_in_sum(stacks - 1), self._student.in_first_layer()),
+            ]
         tied, parts[ACTIVATIONS] = max(ends, key=sum)
         parts[GRADIENTS] += tied
         parts[LOSS] = self._loss.handed_on()

@@ -49,28 +49,38 @@ def test_a_plan_is_what_a_step_takes(family, every):
     assert plan["step"].parts["gradients"] == measured.gradients
 
 
+class Accumulating(AdamW):
+    """Leaves the gradients of the batch before."""
+
+    def zero_grad(self, set_to_none=True):
+        pass
+
+
 @pytest.mark.parametrize(
-    ("family", "dtype", "sizes"),
+    ("family", "dtype", "accumulates", "sizes"),
     [
         (
             "llama",
             torch.bfloat16,
+            False,
             {"num_layers": 2, "tied_embeddings": True, "shard_embed_dim": False},
         ),
-        ("nllb", torch.float32, {"num_encoder_layers": 2, "num_decoder_layers": 2}),
+        ("nllb", torch.float32, True, {"num_encoder_layers": 2, "num_decoder_layers": 2}),
     ],
 )
-def test_a_plan_holds_where_the_gradient_of_a_tied_table_is_most_of_a_step(family, dtype, sizes):
+def test_a_plan_holds_where_the_gradient_of_a_tied_table_is_most_of_a_step(
+    family, dtype, accumulates, sizes
+):
     """It is summed from the projection's and that of each reading, each as large as the table."""
     student, planned = made(family, dtype, vocab_size=8000, **sizes)
     teacher, planned_teacher = made(family, dtype, vocab_size=8000, **sizes)
     compute_again(student, family, 1)
 
-    measured = Measured(student, teacher, AdamW(student.parameters()))
+    optimizer = (Accumulating if accumulates else AdamW)(student.parameters())
+    measured = Measured(student, teacher, optimizer)
     precision = Precision(compute_bytes=dtype.itemsize)
-    plan = moments(
-        plan_of(planned, planned_teacher, OptimizerPlan(step="one_by_one"), 1, precision)
-    )
+    step = OptimizerPlan(step="one_by_one")
+    plan = moments(plan_of(planned, planned_teacher, step, 1, precision, accumulates=accumulates))
 
     assert measured.backward <= backward(plan) <= 1.12 * measured.backward
 

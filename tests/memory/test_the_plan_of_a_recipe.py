@@ -16,6 +16,7 @@ GIB = 1024**3
 SEVEN = 6_738_415_616
 THIRTEEN = 13_015_864_320
 RECIPE = recipes_folder() / "cluster" / "llama_13b_to_7b.yaml"
+PAIR_RECIPE = recipes_folder() / "cluster" / "nllb_3b_to_600m.yaml"
 TABLE_OF_POSITIONS = 4 * 4097 * 128
 """Bytes of Llama-2's rotary table."""
 
@@ -180,8 +181,8 @@ def test_fp16_gradients_are_kept_in_fp32_until_they_are_unscaled(planned):
     assert scaled == 2 * 4 * (by_states + by_weight)
 
 
-def sekd(capsys, *words):
-    code = main(["memory-plan", "--config-file", str(RECIPE), *words])
+def sekd(capsys, *words, recipe=RECIPE):
+    code = main(["memory-plan", "--config-file", str(recipe), *words])
     out, error = capsys.readouterr()
     return code, out, error
 
@@ -216,6 +217,49 @@ def test_settings_on_the_command_line_replace_the_recipes(capsys):
     assert record["fits"] is None
 
 
+def test_an_encoder_decoders_plan_has_the_moment_when_the_decoder_is_done(capsys):
+    one_batch = ("--config", "trainer.grad_accumulation.num_batches=1")
+    code, out, _ = sekd(capsys, "--json", *one_batch, recipe=PAIR_RECIPE)
+    record = json.loads(out)
+
+    assert code == 0
+    assert record["student_parameters"] == 615_073_792
+    assert record["teacher_parameters"] == 3_344_863_232
+    assert record["batch_tokens"] == 8192
+    places = 4 * 1025 * 1024
+    step, done = record["moments"]["step"], record["moments"]["decoder done"]
+    assert step["student weights"] == 4 * 615_073_792 + places
+    assert step["teacher weights"] == 2 * 3_344_863_232 + 2 * places
+    a_layer = 8 * 1024**2 + 8 * 1024 + 2 * 1024 * 4096 + 4096 + 1024 + 6 * 1024
+    table = 256_206 * 1024
+    assert done["gradients"] == 4 * (12 * a_layer + 2 * table)
+    assert "4,096 source and 4,096 target tokens" in sekd(capsys, recipe=PAIR_RECIPE)[1]
+
+
+def test_tensor_parallel_ranks_hold_the_whole_table_of_an_encoder_decoder(capsys):
+    words = ("--json", "--devices", "2", "--config", "gang.tensor_parallel_size=2")
+    _, out, _ = sekd(capsys, *words, recipe=PAIR_RECIPE)
+    weights = json.loads(out)["moments"]["step"]["teacher weights"]
+
+    table, width, inner, layers = 256_206 * 2048, 2048, 8192, 24
+    attentions = layers * (1 + 2) * (4 * width**2 + 3 * width)
+    feed_forward = layers * 2 * (2 * width * inner + inner)
+    kept_whole = layers * 2 * width + 3 * layers * width  # biases of what is summed over ranks
+    norms = 2 * width * (2 * layers + 3 * layers + 2)
+    numbers = table + (attentions + feed_forward) // 2 + kept_whole + norms
+    assert weights == 2 * numbers + 4 * 1025 * width
+
+
+def test_a_teacher_of_another_kind_is_refused_in_a_plan_too(capsys):
+    words = ("--config", "teacher={family: llama, arch: 7b, path: /models/7b}")
+    code, out, error = sekd(capsys, *words, recipe=PAIR_RECIPE)
+    assert (code, out) == (2, "")
+    assert error == (
+        "sekd memory-plan: teacher.family: the teacher is decoder-only, the student "
+        "encoder–decoder; they must be of one kind\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -233,6 +277,13 @@ def test_settings_on_the_command_line_replace_the_recipes(capsys):
         (
             ("--config", "trainer.fsdp.hybrid=true", "--devices", "8"),
             "trainer.fsdp.hybrid: shards within a machine; say with --devices-per-node",
+        ),
+        (
+            (
+                *("--devices", "2", "--config", "gang.tensor_parallel_size=2"),
+                "model={family: qwen, arch: qwen25_1_5b}",
+            ),
+            "model.config_overrides.tied_embeddings: must be false where gang.tensor_parallel_size",
         ),
         (("--config", "trainer.data_parallelism=fsdp2"), "trainer.data_parallelism: 'fsdp2'"),
         (("--config", "model.config_overrides.num_layer=2"), "did you mean 'num_layers'?"),

@@ -1,12 +1,18 @@
 """The decoder is given the language and learns the words: nothing else of a pair is a target."""
 
+import random
+
+import numpy as np
 import pytest
 from fairseq2.device import CPU
 from tiny_encoder_decoder import END, LANGUAGES, PAD
 
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.rows import TargetRows
-from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.batch import collate_pairs
+from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
+from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus
+from sekd_plugin.toolkits.fairseq2.sections import CorpusSection
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.batch import PAIR_BATCHES, collate_pairs
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.encoding import Direction
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.student import model_inputs
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer
@@ -46,6 +52,32 @@ def test_words_and_ends_are_learnt_and_languages_and_padding_are_not(direction):
         assert source_seqs[row, len(source) :].eq(PAD).all()
         # What is read lies one place before what is learnt.
         assert target_seqs[row, : len(target) + 1].tolist() == [*direction.prefix, *target[:-1]]
+
+
+@pytest.mark.parametrize("batch_tokens", [300, 1501, 30])
+def test_encoder_and_decoder_are_given_half_of_the_tokens_each_at_most(batch_tokens):
+    """Padding included; a pair that is longer than that is a batch of its own."""
+    draw = random.Random(4)
+    corpus = EncodedCorpus()
+    for place in range(400):
+        corpus.prompts.append([5] * draw.randint(1, 20))
+        corpus.targets.append([6] * draw.randint(1, 25))
+        corpus.prefixes.append((END, 7))
+        corpus.places.append(("corpus", place))
+    dataset = CorpusSection(batch_tokens=batch_tokens, max_source_tokens=20, max_target_tokens=25)
+    largest = PAIR_BATCHES.largest(dataset)
+    steps = plan_epoch(
+        PAIR_BATCHES.widths(corpus),
+        batch_tokens=batch_tokens,
+        batches_per_step=1,
+        generator=np.random.default_rng(1),
+    )
+    batches = [PAIR_BATCHES.collate(corpus, batch, PAD) for step in steps for batch in step]
+    for side, planned in (("source", largest.sources), ("target", largest.tokens)):
+        sizes = [getattr(batch, f"{side}_seqs").shape for batch in batches]
+        assert 0.7 * planned <= max(rows * width for rows, width in sizes) <= planned
+        assert max(width for _, width in sizes) <= largest.longest == 27
+    assert largest.sources + largest.tokens == max(batch_tokens // 2 * 2, 2 * 27)
 
 
 def test_a_language_that_the_vocabulary_lacks_is_refused_by_name(language_pieces):

@@ -160,7 +160,7 @@ class Measured:
                 criterion.step()
 
 
-def plan_of(student, teacher, optimizer, every=None, precision=None, ranks=1):
+def plan_of(student, teacher, optimizer, every=None, precision=None, ranks=1, accumulates=False):
     """The plan of a step on that batch."""
     return make_plan(
         PlanSettings(
@@ -174,6 +174,7 @@ def plan_of(student, teacher, optimizer, every=None, precision=None, ranks=1):
                 sources=SENTENCES * LONGEST if len(student.shape.stacks) > 1 else 0,
                 longest=LONGEST,
                 checkpoint_every=every,
+                accumulates=accumulates,
             ),
             loss=LossPlan(logits_bytes=CHUNKS.logits_bytes, cache_bytes=CHUNKS.cache_bytes),
         )
