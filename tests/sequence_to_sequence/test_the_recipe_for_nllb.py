@@ -22,17 +22,22 @@ def model_of(**settings):
 
 CUT_IN_TWO = "trainer.grad_accumulation.num_batches=2"
 CUTS = {
-    "one process": (
-        1,
+    "one_process": (1, CUT_IN_TWO),
+    "two_processes_as_the_recipe_has_them": (
+        2,
         CUT_IN_TWO,
+        "trainer.mixed_precision.mode=auto",
+        "translation.bleu=true",
+        "regime.score_metric=bleu",
+        "regime.export_hugging_face=true",
     ),
-    "two sharded processes": (
+    "two_sharded_processes": (
         2,
         "trainer.grad_accumulation.num_batches=1",
         "trainer.data_parallelism=fsdp",
     ),
-    "two tensor-parallel processes": (2, CUT_IN_TWO, "gang.tensor_parallel_size=2"),
-    "two tensor-parallel processes with dropout": (
+    "two_tensor_parallel_processes": (2, CUT_IN_TWO, "gang.tensor_parallel_size=2"),
+    "two_tensor_parallel_processes_with_dropout": (
         2,
         CUT_IN_TWO,
         "gang.tensor_parallel_size=2",
@@ -67,14 +72,16 @@ def trained(tmp_path_factory, shared_folder, language_file):
         "common.seed=5",
         CUT_IN_TWO,
     )
-    assert main(["train", *teacher]) == 0
-    checkpoint = teacher_of(workshop.checkpoint("teacher", 6))
-    for name, (ranks, *cut) in CUTS.items():
-        words = ["train", *words_of(workshop, name, *settings, checkpoint, *cut)]
-        if ranks == 1:
-            assert main(words) == 0
-        else:
-            run_on_ranks(partial(main, words), workshop.folder / f"{name}.logs", ranks=ranks)
+    with pytest.MonkeyPatch.context() as during:
+        during.setenv("FAIRSEQ2_DEVICE", "cpu")
+        assert main(["train", *teacher]) == 0
+        checkpoint = teacher_of(workshop.checkpoint("teacher", 6))
+        for name, (ranks, *cut) in CUTS.items():
+            words = ["train", *words_of(workshop, name, *settings, checkpoint, *cut)]
+            if ranks == 1:
+                assert main(words) == 0
+            else:
+                run_on_ranks(partial(main, words), workshop.folder / f"{name}.logs", ranks=ranks)
     return workshop
 
 
@@ -110,16 +117,28 @@ def words_of(workshop, run, *settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cut", ["two sharded processes", "two tensor-parallel processes"])
+def test_the_recipe_trains_tiny_models_in_two_processes(trained):
+    run = "two_processes_as_the_recipe_has_them"
+    first, _, last = trained.metrics(run)
+    assert last["Loss"] < first["Loss"]
+    assert "Gamma" in last
+    assert trained.metrics(run, "valid")[-1]["Loss"] > 0.0
+    assert "BLEU" in trained.metrics(run, "valid/bleu")[-1]
+    exported = trained.folder / run / "checkpoints" / "step_6" / "hg"
+    assert list(exported.glob("*.safetensors"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", ["two_sharded_processes", "two_tensor_parallel_processes"])
 def test_losses_gamma_and_weights_do_not_depend_on_how_the_step_is_cut(trained, cut):
-    expect_the_same(trained, cut, "one process", 6)
+    expect_the_same(trained, cut, "one_process", 6)
 
 
 @pytest.mark.slow
 def test_tensor_parallel_ranks_drop_the_same_out_and_so_stay_one_model(trained):
-    first, *_ = trained.metrics("two tensor-parallel processes with dropout")
-    assert first["Loss"] != pytest.approx(trained.metrics("one process")[0]["Loss"], rel=1e-3)
-    state = model_state(trained, "two tensor-parallel processes with dropout", 6)
+    first, *_ = trained.metrics("two_tensor_parallel_processes_with_dropout")
+    assert first["Loss"] != pytest.approx(trained.metrics("one_process")[0]["Loss"], rel=1e-3)
+    state = model_state(trained, "two_tensor_parallel_processes_with_dropout", 6)
     whole = [name for name, (first, _) in state.items() if is_whole(name)]
     assert whole
     for name in whole:
