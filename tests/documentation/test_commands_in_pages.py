@@ -40,8 +40,10 @@ def check_command(words, root):
 
 def check_make(words, root):
     makefile = (root / "Makefile").read_text(encoding="utf-8")
-    for target in words:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for word in words:
+        variable, is_set, _ = word.partition("=")
+        wanted = rf"\$\((if \$\()?{variable}\b" if is_set else rf"^{word}:"
+        assert re.search(wanted, makefile, re.MULTILINE), word
 
 
 def check_sekd(words, root):
@@ -96,6 +98,7 @@ CHECKS = {
         ("sekd trian runs/x", "trian"),
         ("sekd list --jsno", "jsno"),
         ("make dmeo", "dmeo"),
+        ("make experiments TBALES=beta", "TBALES"),
         ("pip install --upgarde sekd-plugin", "upgarde"),
         ("pip install sekd-plugin[tset]", "tset"),
     ],

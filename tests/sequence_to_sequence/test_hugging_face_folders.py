@@ -156,7 +156,7 @@ def test_an_export_without_its_languages_says_what_it_needs(language_file, tmp_p
         load_exported(tmp_path, settings={}, **parts)
     file = tmp_path / "config.json"
     file.write_text(file.read_text().replace('"gelu"', '"relu"'))
-    with pytest.raises(Exception, match="name --target-language$"):
+    with pytest.raises(Exception, match=r"name --target-language$"):
         load_exported(tmp_path, settings={"source_language": "eng_Latn"}, **parts)
     words = {"source_language": "eng_Latn", "target_language": "deu_Latn", "template": "{source}"}
     (tmp_path / "special_tokens_map.json").write_text(
