@@ -197,7 +197,9 @@ def test_against_the_gold_word_alone_only_what_says_so_is_infinite(section, defi
     )
 
 
-@pytest.mark.parametrize(("section", "definition"), ONE_OF_EACH, ids=lambda x: str(x)[:20])
+@pytest.mark.parametrize(
+    ("section", "definition"), ONE_OF_EACH, ids=[name_of(section) for section, _ in ONE_OF_EACH]
+)
 def test_a_bound_is_reached_where_the_two_have_nothing_in_common_and_not_passed(
     section, definition
 ):

@@ -45,7 +45,7 @@ def interrupted(workshop):
 
 @pytest.mark.parametrize(
     ("name", "harm"),
-    zip(FILES, [flip_a_bit, truncate, Path.unlink, flip_a_bit], strict=True),
+    list(zip(FILES, [flip_a_bit, truncate, Path.unlink, flip_a_bit], strict=True)),
     ids=["model", "optimizer", "trainer", "data_reader"],
 )
 def test_a_harmed_file_is_named_and_the_checkpoint_before_it_resumes(
