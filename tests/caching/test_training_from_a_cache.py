@@ -222,9 +222,7 @@ def test_two_processes_under_torchrun_fill_it_and_two_ranks_train_from_it(taught
     for file in (taught.folder / "alone").iterdir():
         assert file.read_bytes() == (taught.folder / "cache" / file.name).read_bytes()
     path = f"teacher_cache.path={taught.folder / 'cache'}"
-    ranks = fork_training(taught, "two", *KD, path, "dataset.batch_tokens=128", ranks=2)
-    said, _ = ranks.communicate()
-    assert ranks.returncode == 0, said
+    fork_training(taught, "two", *KD, path, "dataset.batch_tokens=128", ranks=2).output()
     taught.train(
         "one", *KD, taught.teacher("teacher", 8), "dataset.batch_tokens=128",
         "trainer.grad_accumulation.num_batches=2",
@@ -243,9 +241,7 @@ def every_row(folder):
 
 def test_a_teacher_that_is_divided_between_two_processes_says_what_it_says_whole(taught):
     words = words_of(taught, "gang.tensor_parallel_size=2")
-    ranks = fork_ranks(words, taught.folder / "cache.log", ranks=2)
-    said, _ = ranks.communicate()
-    assert ranks.returncode == 0, said
+    said = fork_ranks(words, taught.folder / "cache.log", ranks=2).output()
     assert said.count("ran the teacher on") == 1
     assert verify(taught.folder / "cache") == []
     cache(taught, *EXACT, "--shard-sentences", "8", name="alone")

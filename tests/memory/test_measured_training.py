@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from forked_ranks import run_on_ranks
+from forked_training import fork_work
 from measured_step import (
     FAMILIES,
     LONGEST,
@@ -172,7 +172,7 @@ def test_what_the_forward_pass_keeps_is_planned_to_a_hundredth():
 
 @pytest.mark.slow
 def test_sharded_over_two_processes_a_plan_is_at_most_a_quarter_above_what_a_step_takes(tmp_path):
-    output = run_on_ranks(measure_all_sharded, tmp_path, ranks=2)
+    output = fork_work(measure_all_sharded, tmp_path / "ranks.log", 2).output()
     (line,) = (line for line in output.splitlines() if line.startswith("{"))
     for student, figures in json.loads(line).items():
         for name in ("forward", "backward"):

@@ -56,7 +56,7 @@ def test_its_divergence_and_threshold_are_trained_with_from_yaml_alone(taught, i
             },
         },
     )
-    done = installed.run("sekd", "train", str(taught.folder / "run"), "--config-file", str(file))
+    done = installed.sekd("train", str(taught.folder / "run"), "--config-file", str(file))
 
     assert done.returncode == 0, done.stderr
     first, last = taught.metrics("run")
@@ -71,7 +71,7 @@ def test_its_divergence_and_threshold_are_trained_with_from_yaml_alone(taught, i
 def test_its_mistaken_settings_are_told_like_our_own(taught, installed):
     criterion = {"name": "self_evolution_kd", "config": {"threshold": {"name": "times_mean"}}}
     file = recipe(taught, criterion)
-    done = installed.run("sekd", "train", str(taught.folder / "run"), "--config-file", str(file))
+    done = installed.sekd("train", str(taught.folder / "run"), "--config-file", str(file))
 
     assert done.returncode == 2
     assert done.stderr == (
@@ -81,17 +81,17 @@ def test_its_mistaken_settings_are_told_like_our_own(taught, installed):
 
 
 def test_it_is_listed_with_its_formula_settings_and_source(installed):
-    table = installed.run("sekd", "list")
+    table = installed.sekd("list")
     assert table.returncode == 0 and table.stderr == ""
     assert "triangular" in table.stdout and "times_mean" in table.stdout
 
-    page = installed.run("sekd", "list", "triangular").stdout
+    page = installed.sekd("list", "triangular").stdout
     assert "triangular (divergence, sekd_extras.triangular:Triangular)" in page
     assert "scale·Σ_v (ỹ_v − q_v)² / (ỹ_v + q_v)" in page
     assert "scale: a number; default 1.0\n      what the sum is multiplied by." in page
     assert "Source: Topsøe 2000." in page
 
-    (entry,) = json.loads(installed.run("sekd", "list", "times_mean", "--json").stdout)
+    (entry,) = json.loads(installed.sekd("list", "times_mean", "--json").stdout)
     assert entry["kind"] == "threshold"
     assert entry["settings"][0]["default"] is None and entry["problem"] == ""
 
@@ -197,7 +197,7 @@ PROBLEMS = {
 
 
 def test_the_list_shows_the_others_and_says_what_is_broken(broken_site):
-    done = broken_site.run("sekd", "list", "--json")
+    done = broken_site.sekd("list", "--json")
     assert done.returncode == 0 and done.stderr == ""
     entries = {entry["name"]: entry for entry in json.loads(done.stdout)}
     assert {name for name, entry in entries.items() if entry["problem"]} == set(PROBLEMS)
@@ -209,12 +209,12 @@ def test_the_list_shows_the_others_and_says_what_is_broken(broken_site):
     assert entries["good"]["summary"] == ""  # it has no docstring; its base class's is not its own
     assert entries["forward_kl"]["formula"]
 
-    table = broken_site.run("sekd", "list").stdout
+    table = broken_site.sekd("list").stdout
     assert "forward_kl" in table and table.count("broken: ") == len(PROBLEMS)
 
 
 def test_a_broken_one_asked_for_by_name_is_one_line(broken_site):
-    done = broken_site.run("sekd", "list", "raises")
+    done = broken_site.sekd("list", "raises")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("sekd list: the divergence 'raises' of raising_module:Thing")
     assert len(done.stderr.splitlines()) == 1
@@ -224,7 +224,7 @@ def test_a_broken_one_asked_for_by_name_is_one_line(broken_site):
 def test_training_refuses_a_broken_one_in_one_line_and_leaves_no_trace(taught, broken_site, name):
     file = recipe(taught, {"name": "self_evolution_kd", "config": {"divergence": name}})
     run = taught.folder / "run"
-    done = broken_site.run("sekd", "train", str(run), "--config-file", str(file))
+    done = broken_site.sekd("train", str(run), "--config-file", str(file))
 
     assert done.returncode == 2
     assert done.stderr.startswith("sekd train: criterion.config.divergence: ")
@@ -258,7 +258,7 @@ print(json.dumps(found))
 
 
 def test_one_broken_plugin_takes_no_other_away_from_fairseq2(broken_site):
-    done = broken_site.run("python", FAIRSEQ2)
+    done = broken_site.python(FAIRSEQ2)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["forward_kl"] == "ForwardKL"

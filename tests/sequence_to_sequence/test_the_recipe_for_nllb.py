@@ -1,12 +1,11 @@
 """The recipe for 3.3B → 600M: read by fairseq2, and run in two processes with tiny models."""
 
 import json
-from functools import partial
 
 import pytest
 import torch
 import yaml
-from forked_ranks import run_on_ranks
+from forked_training import fork_ranks
 from same_training import expect_the_same, model_state
 from tiny_encoder_decoder import LANGUAGES, NLLB_RECIPE, PAIR_MODEL, teacher_of
 from tiny_recipe import Workshop
@@ -81,7 +80,7 @@ def trained(tmp_path_factory, shared_folder, language_file):
             if ranks == 1:
                 assert main(words) == 0
             else:
-                run_on_ranks(partial(main, words), workshop.folder / f"{name}.logs", ranks=ranks)
+                fork_ranks(words, workshop.folder / f"{name}.log", ranks).output()
     return workshop
 
 

@@ -56,8 +56,7 @@ def train_in_processes(workshop, run, *settings, processes):
     ranks = fork_training(
         workshop, run, workshop.teacher("teacher", 8), *LENGTH, *settings, ranks=processes
     )
-    output, _ = ranks.communicate()
-    assert ranks.returncode == 0, output
+    ranks.output()
 
 
 @pytest.fixture(scope="module")

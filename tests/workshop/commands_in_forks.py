@@ -1,8 +1,7 @@
 """Runs ``sekd`` commands, each in a fork: a program that loads PyTorch and fairseq2 once.
 
 It reads a line of JSON for each, a list of words, and answers with one of the exit code and what
-was printed on standard output and error. The word ``python`` in the place of ``sekd`` runs the code
-that follows it.
+was printed on standard output and error.
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ class Commands:
     def __init__(self, site):
         workshop = os.path.dirname(__file__)
         root = os.path.dirname(os.path.dirname(workshop))
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(site), workshop, root)),
+            "OMP_NUM_THREADS": "1",
+        }
         self._program = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join((str(site), workshop, root)),
-                "OMP_NUM_THREADS": "1",
-            },
+            env=self._environment,
         )
 
     def __enter__(self):
@@ -46,20 +46,18 @@ class Commands:
         self._program.wait()
         self._program.stdout.close()
 
-    def run(self, *words):
+    def sekd(self, *words):
         """What :func:`subprocess.run` returns of a command."""
         self._program.stdin.write(json.dumps(words) + "\n")
         self._program.stdin.flush()
         code, out, error = json.loads(self._program.stdout.readline())
         return subprocess.CompletedProcess(words, code, out, error)
 
-
-def python(words):
-    exec(words[0], {"__name__": "__main__"})
-    return 0
-
-
-PROGRAMS = {"sekd": main, "python": python}
+    def python(self, code):
+        """The same of a program of its own, without the command."""
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=self._environment
+        )
 
 
 def run(words):
@@ -69,7 +67,7 @@ def run(words):
         def work():
             os.dup2(out.fileno(), 1)
             os.dup2(error.fileno(), 2)
-            return PROGRAMS[words[0]](words[1:])
+            return main(words)
 
         code = fork(work).wait()
         texts = []

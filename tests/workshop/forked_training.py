@@ -1,4 +1,4 @@
-"""``sekd`` commands forked as one rank, or as the several that ``torchrun`` would start."""
+"""Work forked as one rank, or as the several that ``torchrun`` would start: torch is there."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
-from forked_programs import ForkedProgram, start_forked
+from forked_programs import ForkedProgram, start_work
 from torch.distributed import TCPStore
 
 import sekd_plugin.commands.cache_teacher
 import sekd_plugin.commands.train  # noqa: F401  # both before the first fork
+from sekd_plugin.cli import main
 
 
 @dataclass
@@ -47,6 +49,12 @@ class ForkedRanks:
                 self.send_signal(signal.SIGKILL)  # the others would wait for it
         return self.log.read_text(encoding="utf-8"), None
 
+    def output(self):
+        """What was printed, once all have ended well."""
+        printed, _ = self.communicate()
+        assert self.returncode == 0, printed
+        return printed
+
 
 def fork_ranks(command, log, ranks=1):
     """Start ``sekd COMMAND``, its output in ``log``.
@@ -55,21 +63,20 @@ def fork_ranks(command, log, ranks=1):
     """
     if torch.cuda.is_available():
         return ForkedRanks([start_program(command, log, ranks)], log)
+    return fork_work(partial(main, list(command)), log, ranks)
+
+
+def fork_work(work, log, ranks):
+    """Start ``work()``, which returns an exit code, on ranks; all that they print is in ``log``."""
     if ranks == 1:
-        return ForkedRanks([start_forked(command, log, lock=-1)], log)
-    store = meeting_place()
-    programs = [
-        start_forked(command, log, lock=-1, environment=environment(rank, ranks, store.port))
-        for rank in range(ranks)
-    ]
-    return ForkedRanks(programs, log, store)
-
-
-def meeting_place():
-    """Where ranks find each other, on a port of its own."""
-    return TCPStore(
+        return ForkedRanks([start_work(work, log)], log)
+    store = TCPStore(
         "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=1)
     )
+    programs = [
+        start_work(work, log, environment(rank, ranks, store.port)) for rank in range(ranks)
+    ]
+    return ForkedRanks(programs, log, store)
 
 
 def fork_training(workshop, run, *settings, ranks=1):

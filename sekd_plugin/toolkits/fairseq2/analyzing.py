@@ -41,6 +41,7 @@ from sekd_plugin.toolkits.fairseq2.model_kinds import check_same_kind, kind_of_c
 from sekd_plugin.toolkits.fairseq2.piece_texts import PieceTexts
 from sekd_plugin.toolkits.fairseq2.preflight import check_checkpoint
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
+from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.kind import languages_of
 from sekd_plugin.toolkits.fairseq2.teacher_model import load_teacher
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import recipe_tokenizer
 from sekd_plugin.toolkits.fairseq2.vocabulary import check_vocabulary, padding_index
@@ -176,13 +177,7 @@ def origin(plan: Plan) -> dict[str, Any]:
             "checkpoints": [each.checkpoint.name for each in plan.students],
             "teacher": plan.teacher,
             "fields": [[file.source_field, file.target_field] for file in subject.files],
-            "languages": [
-                [
-                    file.source_language or config.dataset.source_language,
-                    file.target_language or config.dataset.target_language,
-                ]
-                for file in subject.files
-            ],
+            "languages": [list(languages_of(config.dataset, file)) for file in subject.files],
             "template": _one_or_each([template_of(config.dataset, file) for file in subject.files]),
             "teacher_weight": plan.criterion.teacher_weight,
             "temperature": plan.criterion.temperature,
@@ -218,11 +213,7 @@ def run_analysis(plan: Plan, device: torch.device, progress: Progress) -> Analys
         if corpus is None:
             kind.check_dataset(config.dataset)
             corpus = _corpus(subject, kind, tokenizer, student, teacher)
-            encoding = kind.encoding(config.dataset, subject.files[0], tokenizer)
-            read = map(encoding.sequences, corpus.prompts, corpus.targets)
-            longest = [
-                max(lengths) for lengths in zip(*(each.values() for each in read), strict=True)
-            ]
+            longest = _longest_read(subject, kind, tokenizer, corpus)
         _check_lengths(longest, kind.longest(student), each.checkpoint.name)
         is_last = number == len(plan.students) - 1
         table = measure_corpus(
@@ -422,6 +413,15 @@ def _corpus(
         weights=corpus.weights[first],
         dropped=corpus.dropped,
     )
+
+
+def _longest_read(
+    subject: Subject, kind: ModelKind, tokenizer: Tokenizer, corpus: EncodedCorpus
+) -> list[int]:
+    """The longest of each of the sequences that a model reads of a pair."""
+    encoding = kind.encoding(subject.config.dataset, subject.files[0], tokenizer)
+    read = map(encoding.sequences, corpus.prompts, corpus.targets)
+    return [max(lengths) for lengths in zip(*(each.values() for each in read), strict=True)]
 
 
 def _check_lengths(longest: Sequence[int], student: Sequence[int], name: str) -> None:

@@ -52,14 +52,14 @@ class EncoderDecoder:
 
     def pairs_of(self, dataset: CorpusSection) -> Mapping[str, str]:
         """The languages of the dataset; those of a file stand among the ids of its pairs."""
-        source, target = (language or "?" for language in _languages(dataset, None))
+        source, target = (language or "?" for language in languages_of(dataset, None))
         return {"dataset.source_language": f"{source} → {target}"}
 
     def encoding(
         self, dataset: CorpusSection, file: CorpusFileSection | None, tokenizer: Tokenizer
     ) -> Direction:
         """The direction of a file."""
-        source, target = _languages(dataset, file)
+        source, target = languages_of(dataset, file)
         for side, language in (("source", source), ("target", target)):
             if language is None:
                 raise ConfigError(
@@ -98,9 +98,10 @@ class EncoderDecoder:
         return NllbMending(self.encoding(dataset, dataset.train[0], tokenizer))
 
 
-def _languages(
+def languages_of(
     dataset: CorpusSection, file: CorpusFileSection | None
 ) -> tuple[str | None, str | None]:
+    """From which language into which: a file's own, or those of all; None stands for the latter."""
     source, target = dataset.source_language, dataset.target_language
     if file is not None:
         source, target = file.source_language or source, file.target_language or target
