@@ -36,7 +36,7 @@ from sekd_plugin.sweep.table import Table, chosen_rows
 from sekd_plugin.sweep.tables import text_table
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.sweeping.board import Board
-from sekd_plugin.toolkits.fairseq2.sweeping.gathering import gather
+from sekd_plugin.toolkits.fairseq2.sweeping.gathering import Comparisons, gather
 from sekd_plugin.toolkits.fairseq2.sweeping.plan import (
     PlannedRun,
     check_comparable,
@@ -192,10 +192,11 @@ def _listed(board: Board, rows: Sequence[str]) -> str:
 
 def _report(board: Board, sweep: SweepFile, tables: Sequence[Table], test: TestSet) -> int:
     """Show the first table, write all of them."""
-    failures = 0
+    comparisons = Comparisons(board.layout, test)
+    failed = False
     for number, table in enumerate(tables):
-        results = gather(board, sweep, table, test, StreamProgress())
-        failures += len(results.failures)
+        results = gather(board, sweep, table, test, comparisons, StreamProgress())
+        failed = failed or bool(results.failures)
         whole = table == sweep.whole
         folder = board.layout.root if whole else board.layout.table(table.name)
         if number == 0:
@@ -206,7 +207,7 @@ def _report(board: Board, sweep: SweepFile, tables: Sequence[Table], test: TestS
         for name, write in FILES.items():
             replace_file(folder / name, write(results))
         print(f"results: {folder / 'results.md'}")
-    return 1 if failures else 0
+    return 1 if failed else 0
 
 
 def _show(results: SweepResults, board: Board) -> None:

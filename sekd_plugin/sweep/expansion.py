@@ -76,7 +76,7 @@ def expand(rows: Mapping[str, RowSection], common: Mapping[str, object]) -> list
             trials = tuple(
                 Trial(
                     name="/".join([row_name, *([",".join(tried.labels)] if tried.labels else [])]),
-                    settings=_layered(common, section.settings, chosen.settings, tried.settings),
+                    settings=layered(common, section.settings, chosen.settings, tried.settings),
                 )
                 for tried in _combinations(section.tune, f"{place}.tune")
             )
@@ -93,8 +93,8 @@ def _choice(row: Row, asked: Sequence[str], rows: Sequence[Row]) -> Row:
     return Row(name=row.name, trials=trials, is_choice=True)
 
 
-def _layered(*layers: Mapping[str, object]) -> dict[str, object]:
-    """Later layers go before earlier ones, also where they replace a whole section."""
+def layered(*layers: Mapping[str, object]) -> dict[str, object]:
+    """Dotted settings of which later ones go before, also where they replace a whole section."""
     result: dict[str, object] = {}
     for layer in layers:
         for replaced in layer:

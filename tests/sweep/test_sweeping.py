@@ -289,6 +289,13 @@ def test_tables_share_rows_and_a_choice_reports_what_is_best_on_the_validation_s
             "untouched": None,
             "best": {"choose": ["rate"]},
         },
+        settings={
+            "translation.bleu": True,
+            "translation.max_sentences": 8,
+            "regime.score_metric": "bleu",
+            "regime.validate_every_n_steps": 4,
+            "regime.checkpoint_every_n_steps": 4,
+        },
         baseline="plain",
         tables={
             "first": {"rows": ["plain", "rate"], "title": "What the rate does"},
@@ -296,7 +303,11 @@ def test_tables_share_rows_and_a_choice_reports_what_is_best_on_the_validation_s
         },
     )
     longer = sweeping.workshop.folder / "over.yaml"
-    longer.write_text(f"test: {{path: {sweeping.workshop.folder / 'test.jsonl'}, beam_size: 2}}\n")
+    longer.write_text(
+        f"test: {{path: {sweeping.workshop.folder / 'test.jsonl'}, beam_size: 2}}\n"
+        # It replaces all that the sweep file says below this key.
+        "settings: {translation: {bleu: true, max_sentences: 4, max_target_tokens: 12}}\n"
+    )
     _, error = sweeping.run("--table", "first", "second", "--over", str(longer))
 
     assert error.count(": training") == 3, "each run once, and none outside of the tables"
@@ -311,6 +322,8 @@ def test_tables_share_rows_and_a_choice_reports_what_is_best_on_the_validation_s
     assert tables["second"]["baseline"] == "best"
     assert not (sweeping.out / "results.json").exists()
     assert sweeping.record("rate,lr=0.02/seed_1")["scored"]["beam_size"] == 2
+    laid_over = {"bleu": True, "max_sentences": 4, "max_target_tokens": 12}
+    assert sweeping.record("plain/seed_1")["recipe"]["translation"] == laid_over
 
     valid = {row["trial"]: row["tried"][0]["valid"] for row in tables["first"]["rows"]}
     best = tables["second"]["rows"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sekd_plugin.evaluation.significance import pooled_paired_bootstrap
 from sekd_plugin.progress import Progress
@@ -29,8 +30,61 @@ COMPARED = ("BLEU", "chrF2")
 """The metrics in which rows are compared with the baseline."""
 
 
+class Comparisons:
+    """Comparisons of rows with baselines; those that several tables show are made once."""
+
+    def __init__(self, layout: Layout, test: TestSet) -> None:
+        """Of translations of a test set."""
+        self._layout = layout
+        self._test = test
+        self._made: dict[tuple[str, str, tuple[int, ...]], Mapping[str, Against]] = {}
+
+    def of(self, row: RowResult, baseline: RowResult) -> Mapping[str, Against]:
+        """Metric → comparison over the seeds that both have; none of a row with itself."""
+        theirs = {each.seed: each for each in baseline.seeds}
+        both = tuple(each.seed for each in row.seeds if each.seed in theirs)
+        if row.name == baseline.name or not both:
+            return {}
+        key = (row.trial, baseline.trial, both)
+        if key not in self._made:
+            self._made[key] = self._compare(row, baseline, both)
+        return self._made[key]
+
+    def _compare(
+        self, row: RowResult, baseline: RowResult, both: Sequence[int]
+    ) -> Mapping[str, Against]:
+        ours, theirs = ({each.seed: each for each in side.seeds} for side in (row, baseline))
+        pairs = [
+            (self._translations(row.trial, seed), self._translations(baseline.trial, seed))
+            for seed in both
+        ]
+        return {
+            metric: Against(
+                over_seeds=summary(
+                    [ours[seed].scores[metric] - theirs[seed].scores[metric] for seed in both]
+                ),
+                over_sentences=pooled_paired_bootstrap(
+                    pairs,
+                    self._test.references,
+                    metric=metric,
+                    num_samples=self._test.section.bootstrap_samples,
+                ),
+            )
+            for metric in COMPARED
+        }
+
+    def _translations(self, trial: str, seed: int) -> Sequence[str]:
+        text = self._layout.translations(run_key(trial, seed)).read_text(encoding="utf-8")
+        return text.removesuffix("\n").split("\n")
+
+
 def gather(
-    board: Board, sweep: SweepFile, table: Table, test: TestSet, progress: Progress
+    board: Board,
+    sweep: SweepFile,
+    table: Table,
+    test: TestSet,
+    comparisons: Comparisons,
+    progress: Progress,
 ) -> SweepResults:
     """All that has been found so far of a table; rows that are not finished are left out."""
     found: dict[str, RowResult] = {}
@@ -43,7 +97,7 @@ def gather(
     rows = list(found.values())
     if baseline is not None:
         rows = [
-            _compared(row, baseline, board.layout, test)
+            replace(row, against=comparisons.of(row, baseline))
             for row in progress.track(rows, "comparing", len(rows))
         ]
     runs = set(board.runs_of(table.rows))
@@ -111,45 +165,3 @@ def _tried(board: Board, agenda: RowAgenda) -> list[TriedTrial]:
             valid = mean_score(runs, lambda run: board.best(run)[1])
         tried.append(TriedTrial(name=trial.name, valid=valid, given_up_after=step))
     return tried
-
-
-def _compared(row: RowResult, baseline: RowResult, layout: Layout, test: TestSet) -> RowResult:
-    """The row with its comparison, over the seeds that both have."""
-    theirs = {each.seed: each for each in baseline.seeds}
-    both = [each for each in row.seeds if each.seed in theirs]
-    if row.name == baseline.name or not both:
-        return row
-    pairs = [
-        (
-            _translations(layout, row.trial, each.seed),
-            _translations(layout, baseline.trial, each.seed),
-        )
-        for each in both
-    ]
-    against: Mapping[str, Against] = {
-        metric: Against(
-            over_seeds=summary(
-                [each.scores[metric] - theirs[each.seed].scores[metric] for each in both]
-            ),
-            over_sentences=pooled_paired_bootstrap(
-                pairs,
-                test.references,
-                metric=metric,
-                num_samples=test.section.bootstrap_samples,
-            ),
-        )
-        for metric in COMPARED
-    }
-    return RowResult(
-        name=row.name,
-        trial=row.trial,
-        tried=row.tried,
-        seeds=row.seeds,
-        curve=row.curve,
-        against=against,
-    )
-
-
-def _translations(layout: Layout, trial: str, seed: int) -> Sequence[str]:
-    text = layout.translations(run_key(trial, seed)).read_text(encoding="utf-8")
-    return text.removesuffix("\n").split("\n")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sekd_plugin.checks import at_least, between
 from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
-from sekd_plugin.sweep.expansion import Row, check_name, expand
+from sekd_plugin.sweep.expansion import Row, check_name, expand, layered
 from sekd_plugin.sweep.settings import (
     EvaluationSection,
     HalvingSection,
@@ -89,11 +89,15 @@ def read_sweep(file: Path, over: Sequence[Path] = ()) -> SweepFile:
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**below, **above}
-    for key in ("settings", "rows", "tables"):
+    for key, lay in (("settings", layered), ("rows", _replaced), ("tables", _replaced)):
         one, two = below.get(key), above.get(key)
         if isinstance(one, Mapping) and isinstance(two, Mapping):
-            merged[key] = {**one, **two}
+            merged[key] = lay(one, two)
     return merged
+
+
+def _replaced(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    return {**below, **above}
 
 
 def _settings(content: Mapping[str, Any]) -> SweepSettings:
