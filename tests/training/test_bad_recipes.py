@@ -185,6 +185,16 @@ def test_a_folder_that_holds_another_run_is_left_alone(workshop):
     }
 
 
+def test_a_folder_that_fairseq2_could_not_export_from_is_refused_at_once(workshop):
+    export = "regime.export_hugging_face=true"
+    for name in ("a run", "Läufe/run"):
+        error = workshop.train(name, export, expect=2)
+        assert error.startswith("sekd train: regime.export_hugging_face: fairseq2 cannot export")
+        assert str(workshop.folder / name) in error and len(error.splitlines()) == 1
+        assert not (workshop.folder / name).exists()
+    workshop.train("a run", "regime.num_steps=2")  # everything else can be done there
+
+
 def test_a_folder_that_holds_other_files_is_left_alone(workshop):
     (workshop.folder / "run").mkdir()
     (workshop.folder / "run" / "thesis.txt").write_text("years of work")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fairseq2.utils.structured import StandardValueConverter
 
-from sekd_plugin.errors import SekdError
+from sekd_plugin.errors import ConfigError, SekdError
 from sekd_plugin.toolkits.fairseq2.preflight import read_yaml
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 
@@ -26,8 +26,11 @@ def check_output_folder(folder: Path, config: TrainingConfig) -> None:
     """Check that ``folder`` is new, empty, or holds this very run, which then resumes.
 
     Raises:
-        SekdError: it holds a run of another configuration, or files that are no run's.
+        SekdError: it holds a run of another configuration, or files that are no run's; or an
+            export is asked for, and the folder's name would keep fairseq2 from making it.
     """
+    if config.regime.export_hugging_face:
+        _check_export(folder.resolve())
     if folder.exists() and not folder.is_dir():
         raise SekdError(f"{folder} is a file; name a folder for the run")
     if not folder.is_dir() or {entry.name for entry in folder.iterdir()} <= _BEFORE_THE_RECORD:
@@ -44,6 +47,16 @@ def check_output_folder(folder: Path, config: TrainingConfig) -> None:
                 f"{theirs.get(key, 'not set')!r} there and {ours.get(key, 'not set')!r} here; "
                 "name another folder, or the same configuration to resume"
             )
+
+
+def _check_export(folder: Path) -> None:
+    """fairseq2 0.8.1 names the checkpoint to its exporter by a URI, and does not decode it."""
+    if folder.as_uri() != f"file://{folder.as_posix()}":
+        raise ConfigError(
+            "regime.export_hugging_face",
+            f"fairseq2 cannot export from {folder}; name a folder without spaces and with none "
+            "but plain letters, or set it to false",
+        )
 
 
 def discard_if_nothing_came(folder: Path) -> None:
