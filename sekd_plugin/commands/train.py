@@ -25,6 +25,8 @@ from fairseq2.utils.argparse import ConfigAction
 
 from sekd_plugin.checks import at_least
 from sekd_plugin.errors import SekdError
+from sekd_plugin.freed_memory import keep_freed_memory
+from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.durability.durable_training import DurableTrainingRecipe
 from sekd_plugin.toolkits.fairseq2.durability.room import check_room
 from sekd_plugin.toolkits.fairseq2.durability.stopping import StopSignals
@@ -74,6 +76,8 @@ def run(args: Namespace) -> int:
         if not is_first:
             return 2  # the first process speaks for all
         raise
+    if not args.dump_config and chosen_device(os.environ.get("FAIRSEQ2_DEVICE")).type == "cpu":
+        keep_freed_memory()
     redact_logs()
     logging.raiseExceptions = False  # a log that a full disk does not take is no second error
     is_new = args.output is not None and not args.output.exists()
