@@ -28,6 +28,17 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one ``sekd`` command and return its exit code: 0 done, 2 the user's mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has gone, and Python writes what is left once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0 if words else 2
@@ -62,8 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SekdError as error:
         print(f"sekd {name}: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        return 1
     except KeyboardInterrupt:
         print(f"sekd {name}: interrupted", file=sys.stderr)
         return 130
