@@ -71,8 +71,8 @@ class SparseRows(RowKernel):
 class _CoarseRows:
     """A chunk of rows, coarsened; logits are multiplied by T again, which the method divides by.
 
-    The words of the tail are read once for their maximum and once for their exponentials, which
-    stay for the gradient: nothing else here is as wide as the vocabulary.
+    Nothing here is as wide as the vocabulary but the exponentials of the tail's words, which stay
+    for the gradient.
     """
 
     def __init__(

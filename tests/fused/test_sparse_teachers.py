@@ -148,6 +148,17 @@ def test_it_is_zero_where_student_and_target_are_equal(name):
     assert (output.difficulty.abs() < 1e-12).all()
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_what_is_reported_is_of_all_words_and_without_temperature(temperature):
+    student, teacher, targets = batch(8, rows=40)
+    given = sparse_teacher(teacher, targets, 3, temperature)
+    output = criterion_of(temperature=temperature)(student, given, targets)
+    gold = torch.log_softmax(student, -1).gather(-1, targets[:, None])[:, 0]
+    torch.testing.assert_close(output.cross_entropy, -gold)
+    agrees = student.argmax(-1) == teacher.argmax(-1)
+    assert torch.equal(output.agreement, agrees) and 0 < agrees.sum() < 40
+
+
 def test_masked_positions_may_hold_anything():
     student, teacher, targets = batch(2)
     keep = torch.tensor([True, False, True, True, False])

@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 from tiny_models_in_recipes import FILES, FOLDER, STEPS, read
 
+from sekd_plugin import SelfEvolutionKD, WordKD
 from sekd_plugin.cli import main
 from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
 from sekd_plugin.toolkits.fairseq2.sweeping.plan import planned_runs
@@ -148,6 +151,8 @@ def test_the_recipes_for_the_sample_corpus_differ_in_their_data_alone():
     first, *others = (read(f"sample/{name}.yaml") for name in [*DIRECTIONS, "noisy"])
     for other in others:
         assert without(other, "dataset") == without(first, "dataset")
+    for other in map(read, ("sample/paper.yaml", "sample/recommended.yaml")):
+        assert without(other, "criterion") == without(first, "criterion")
     sequences = read("sample/sequence_level_kd.yaml")
     gone = ("dataset", "criterion", "teacher")
     assert without(sequences, *gone) == without(first, *gone)
@@ -161,3 +166,21 @@ def test_the_recipes_for_the_sample_corpus_differ_in_their_data_alone():
             assert file.path.resolve() == FOLDER / "corpus" / corpus / f"{split}.jsonl"
             assert file.path.is_file()
             assert (file.source_field, file.target_field) == (source, target)
+
+
+def test_the_recommended_loss_is_plain_distillation_by_the_skewed_divergence_it_names():
+    file = FOLDER / "sample" / "recommended.yaml"
+    (named,) = re.findall(r"'criterion.config=(\{.+\})'", file.read_text(encoding="utf-8"))
+    config = read("sample/recommended.yaml")["criterion"]["config"]
+    torch.manual_seed(1)
+    logits = torch.randn(9, 13, dtype=torch.float64, requires_grad=True)
+    teacher, targets = torch.randn(9, 13, dtype=torch.float64), torch.randint(0, 13, (9,))
+    losses = [
+        criterion(logits, teacher, targets).loss
+        for criterion in (
+            SelfEvolutionKD(**config),
+            WordKD(**YAML(typ="safe", pure=True).load(named)),
+        )
+    ]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in losses))
