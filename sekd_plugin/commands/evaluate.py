@@ -29,7 +29,7 @@ from sekd_plugin.corpus import SentencePair, read_pairs
 from sekd_plugin.errors import DataError, SekdError, did_you_mean
 from sekd_plugin.evaluation.comet import COMET_MODEL, comet_scores, find_comet
 from sekd_plugin.evaluation.scores import Score, corpus_scores
-from sekd_plugin.evaluation.significance import METRICS, paired_bootstrap
+from sekd_plugin.evaluation.significance import Comparison, compare_systems
 from sekd_plugin.evaluation.table import SystemResult, score_table
 from sekd_plugin.new_file import check_new_file, write_new_file
 from sekd_plugin.progress import StreamProgress
@@ -189,6 +189,11 @@ def _results(
     learnt = {}
     if args.comet:
         learnt = comet_scores([pair.source for pair in pairs], outputs, references)
+    comparisons: dict[str, list[Comparison]] = {}
+    if args.baseline is not None:
+        comparisons = compare_systems(
+            outputs, references, baseline=args.baseline, num_samples=args.samples, seed=args.seed
+        )
     results = []
     for name, hypotheses in outputs.items():
         scores = corpus_scores(hypotheses, references)
@@ -199,20 +204,9 @@ def _results(
                     metric="COMET", value=learnt[name], signature=signature, higher_is_better=True
                 )
             )
-        comparisons = []
-        if args.baseline is not None and name != args.baseline:
-            comparisons = [
-                paired_bootstrap(
-                    hypotheses,
-                    outputs[args.baseline],
-                    references,
-                    metric=metric,
-                    num_samples=args.samples,
-                    seed=args.seed,
-                )
-                for metric in METRICS
-            ]
-        results.append(SystemResult(name=name, scores=scores, comparisons=comparisons))
+        results.append(
+            SystemResult(name=name, scores=scores, comparisons=comparisons.get(name, []))
+        )
     return results
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from sacrebleu.metrics.ter import TER
 
 from sekd_plugin.evaluation.scores import check_counts
 
-METRICS: dict[str, type[Metric]] = {"BLEU": BLEU, "chrF2": CHRF, "TER": TER}
+METRICS: dict[str, Callable[..., Metric]] = {"BLEU": BLEU, "chrF2": CHRF, "TER": TER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,75 +37,70 @@ class Comparison:
     (c + 1) / (B + 1): small when chance alone would hardly make such a difference."""
 
 
+class SentenceCounts:
+    """Counts what a corpus score is made of, sentence by sentence."""
+
+    def __init__(self, references: Sequence[str], *, metric: str = "BLEU") -> None:
+        """Against references, which are worked through once.
+
+        Args:
+            references: the references.
+            metric: ``BLEU``, ``chrF2`` or ``TER``.
+        """
+        self._references = references
+        self._scorer = METRICS[metric](references=[list(references)])
+
+    def __call__(self, hypotheses: Sequence[str]) -> np.ndarray:
+        """The counts of a system's translations, float64 ``[N, S]``; their sums make its score.
+
+        Raises:
+            SekdError: there is not one translation for each reference.
+        """
+        check_counts(hypotheses, self._references)
+        rows = self._scorer._extract_corpus_statistics(list(hypotheses), None)
+        return np.asarray(rows, dtype=np.float64)
+
+
 def paired_bootstrap(
-    hypotheses: Sequence[str],
-    baseline: Sequence[str],
-    references: Sequence[str],
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
     metric: str = "BLEU",
     num_samples: int = 1000,
     seed: int = 12345,
 ) -> Comparison:
-    """Compare two systems on resampled test sets.
+    """Compare two systems, or two settings trained with the same several seeds.
 
-    A test set of the same size is drawn with replacement ``num_samples`` times; both systems
-    are scored on each. The p-value is two-sided, after the differences have been centred.
+    A test set of the same size is drawn with replacement ``num_samples`` times; all systems are
+    scored on each. The difference is the mean, over the pairs, of the differences of the two
+    corpus scores, and its p-value two-sided, after the differences have been centred. So what is
+    asked is whether the difference would survive another test set, with these trained models;
+    what another seed would change is another question.
 
     Args:
-        hypotheses: the system's translations.
-        baseline: the baseline's translations of the same sentences.
-        references: the references.
-        metric: ``BLEU``, ``chrF2`` or ``TER``.
+        pairs: for each seed the :class:`SentenceCounts` of the system and of the baseline.
+        metric: the metric that they are of.
         num_samples: how many test sets to draw.
         seed: of the draw.
 
     Source: Koehn, EMNLP 2004; Riezler & Maxwell, 2005, for the centring.
     """
-    return pooled_paired_bootstrap(
-        [(hypotheses, baseline)], references, metric=metric, num_samples=num_samples, seed=seed
-    )
-
-
-def pooled_paired_bootstrap(
-    pairs: Sequence[tuple[Sequence[str], Sequence[str]]],
-    references: Sequence[str],
-    *,
-    metric: str = "BLEU",
-    num_samples: int = 1000,
-    seed: int = 12345,
-) -> Comparison:
-    """Compare one setting with another, each trained with the same several seeds.
-
-    The difference is the mean, over the seeds, of the differences of the two corpus scores. On a
-    resampled test set all systems are scored on the same sentences. So what is asked is whether
-    the difference would survive another test set, with these trained models; what another seed
-    would change is another question.
-
-    Args:
-        pairs: for each seed the system's and the baseline's translations.
-        references: the references.
-        metric: ``BLEU``, ``chrF2`` or ``TER``.
-        num_samples: how many test sets to draw.
-        seed: of the draw.
-    """
-    for lines in (side for pair in pairs for side in pair):
-        check_counts(lines, references)
     scorer = METRICS[metric]()
-    statistics = [
-        [sentence_statistics(scorer, lines, references) for lines in pair] for pair in pairs
-    ]
+    sides = np.concatenate([side for pair in pairs for side in pair], axis=1)
+    n = len(sides)
 
-    def mean_difference(chosen: np.ndarray | slice) -> float:
-        differences = [
-            _score(scorer, ours[chosen].sum(0)) - _score(scorer, theirs[chosen].sum(0))
-            for ours, theirs in statistics
-        ]
-        return sum(differences) / len(differences)
+    def mean_difference(times_drawn: np.ndarray) -> float:
+        sums = np.split(times_drawn @ sides, 2 * len(pairs))
+        scores = [float(scorer._compute_score_from_stats(list(each)).score) for each in sums]
+        return float(np.mean(np.subtract(scores[::2], scores[1::2])))
 
-    difference = mean_difference(slice(None))
+    difference = mean_difference(np.ones(n))
     draw = np.random.default_rng(seed)
-    n = len(references)
-    samples = np.array([mean_difference(draw.integers(0, n, n)) for _ in range(num_samples)])
+    samples = np.array(
+        [
+            mean_difference(np.bincount(draw.integers(0, n, n), minlength=n).astype(np.float64))
+            for _ in range(num_samples)
+        ]
+    )
     low, high = np.quantile(samples, [0.025, 0.975])
     extreme = int(np.sum(np.abs(samples - samples.mean()) >= abs(difference)))
     return Comparison(
@@ -117,13 +112,30 @@ def pooled_paired_bootstrap(
     )
 
 
-def sentence_statistics(
-    scorer: Metric, hypotheses: Sequence[str], references: Sequence[str]
-) -> np.ndarray:
-    """The sums that a corpus score is made of, for each sentence: ``[N, S]``."""
-    rows = scorer._extract_corpus_statistics(list(hypotheses), [list(references)])
-    return np.asarray(rows, dtype=np.float64)
+def compare_systems(
+    outputs: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    *,
+    baseline: str,
+    num_samples: int = 1000,
+    seed: int = 12345,
+) -> dict[str, list[Comparison]]:
+    """Every system but the baseline, by name, with its comparisons in all of :data:`METRICS`.
 
-
-def _score(scorer: Metric, statistics: np.ndarray) -> float:
-    return float(scorer._compute_score_from_stats(list(statistics)).score)
+    Args:
+        outputs: the translations by system.
+        references: the references.
+        baseline: the system that the others are compared with.
+        num_samples: how many test sets to draw.
+        seed: of the draw.
+    """
+    found: dict[str, list[Comparison]] = {name: [] for name in outputs if name != baseline}
+    for metric in METRICS:
+        count = SentenceCounts(references, metric=metric)
+        theirs = count(outputs[baseline])
+        for name, comparisons in found.items():
+            pair = (count(outputs[name]), theirs)
+            comparisons.append(
+                paired_bootstrap([pair], metric=metric, num_samples=num_samples, seed=seed)
+            )
+    return found

@@ -9,7 +9,7 @@ from sacrebleu.significance import PairedTest
 
 from sekd_plugin.errors import SekdError
 from sekd_plugin.evaluation.scores import Score, corpus_scores
-from sekd_plugin.evaluation.significance import paired_bootstrap
+from sekd_plugin.evaluation.significance import SentenceCounts, paired_bootstrap
 from sekd_plugin.evaluation.table import SystemResult, score_table
 
 
@@ -26,6 +26,11 @@ def test_scores_and_signatures_are_sacrebleus(references):
     assert ter.value == sacrebleu.corpus_ter(hypotheses, [references]).score
     assert [score.metric for score in (bleu, chrf, ter)] == ["BLEU", "chrF2", "TER"]
     assert "tok:13a" in bleu.signature and f"version:{sacrebleu.__version__}" in bleu.signature
+
+
+def compared(ours, theirs, references, *, metric="BLEU", **settings):
+    count = SentenceCounts(references, metric=metric)
+    return paired_bootstrap([(count(ours), count(theirs))], metric=metric, **settings)
 
 
 @pytest.mark.parametrize("metric", ["BLEU", "chrF2", "TER"])
@@ -47,7 +52,7 @@ def test_the_bootstrap_equals_a_loop_that_scores_whole_resampled_test_sets(refer
     whole = score(ours, references) - score(theirs, references)
     mean = np.mean(differences)
 
-    found = paired_bootstrap(ours, theirs, references, metric=metric, num_samples=12, seed=7)
+    found = compared(ours, theirs, references, metric=metric, num_samples=12, seed=7)
 
     assert found.difference == pytest.approx(whole)
     assert found.low == pytest.approx(np.quantile(differences, 0.025))
@@ -64,7 +69,7 @@ def test_the_p_value_agrees_with_sacrebleus_own_paired_bootstrap(references, mon
     _, results = test()
     expected = results["BLEU"][1].p_value
 
-    found = paired_bootstrap(ours, theirs, references, num_samples=1000)
+    found = compared(ours, theirs, references, num_samples=1000)
 
     assert 0.001 < expected < 0.9
     assert found.p_value == pytest.approx(expected, abs=0.05)
@@ -72,8 +77,8 @@ def test_the_p_value_agrees_with_sacrebleus_own_paired_bootstrap(references, mon
 
 def test_a_large_difference_is_significant_and_none_is_not(references):
     good, bad = noisy(references, 0.1, 1), noisy(references, 0.6, 2)
-    assert paired_bootstrap(good, bad, references, num_samples=200).p_value < 0.01
-    same = paired_bootstrap(good, good, references, num_samples=200)
+    assert compared(good, bad, references, num_samples=200).p_value < 0.01
+    same = compared(good, good, references, num_samples=200)
     assert same.p_value == 1.0 and same.difference == same.low == same.high == 0.0
 
 
@@ -90,7 +95,7 @@ def test_the_table_marks_significant_differences_from_the_baseline(references):
             SystemResult(
                 name="good",
                 scores=corpus_scores(good, references),
-                comparisons=[paired_bootstrap(good, bad, references, num_samples=100)],
+                comparisons=[compared(good, bad, references, num_samples=100)],
             ),
         ],
         baseline="bad",

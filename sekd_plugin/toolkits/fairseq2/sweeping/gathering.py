@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sekd_plugin.evaluation.significance import pooled_paired_bootstrap
+import numpy as np
+
+from sekd_plugin.evaluation.significance import SentenceCounts, paired_bootstrap
 from sekd_plugin.progress import Progress
 from sekd_plugin.sweep.agenda import RowAgenda, mean_score
 from sekd_plugin.sweep.layout import Layout, run_key
@@ -38,6 +40,10 @@ class Comparisons:
         self._layout = layout
         self._test = test
         self._made: dict[tuple[str, str, tuple[int, ...]], Mapping[str, Against]] = {}
+        self._count = {
+            metric: SentenceCounts(test.references, metric=metric) for metric in COMPARED
+        }
+        self._counted: dict[tuple[str, str], np.ndarray] = {}
 
     def of(self, row: RowResult, baseline: RowResult) -> Mapping[str, Against]:
         """Metric → comparison over the seeds that both have; none of a row with itself."""
@@ -54,18 +60,19 @@ class Comparisons:
         self, row: RowResult, baseline: RowResult, both: Sequence[int]
     ) -> Mapping[str, Against]:
         ours, theirs = ({each.seed: each for each in side.seeds} for side in (row, baseline))
-        pairs = [
-            (self._translations(row.trial, seed), self._translations(baseline.trial, seed))
-            for seed in both
-        ]
         return {
             metric: Against(
                 over_seeds=summary(
                     [ours[seed].scores[metric] - theirs[seed].scores[metric] for seed in both]
                 ),
-                over_sentences=pooled_paired_bootstrap(
-                    pairs,
-                    self._test.references,
+                over_sentences=paired_bootstrap(
+                    [
+                        (
+                            self._counts(row.trial, seed, metric),
+                            self._counts(baseline.trial, seed, metric),
+                        )
+                        for seed in both
+                    ],
                     metric=metric,
                     num_samples=self._test.section.bootstrap_samples,
                 ),
@@ -73,9 +80,13 @@ class Comparisons:
             for metric in COMPARED
         }
 
-    def _translations(self, trial: str, seed: int) -> Sequence[str]:
-        text = self._layout.translations(run_key(trial, seed)).read_text(encoding="utf-8")
-        return text.removesuffix("\n").split("\n")
+    def _counts(self, trial: str, seed: int, metric: str) -> np.ndarray:
+        key = (run_key(trial, seed), metric)
+        if key not in self._counted:
+            text = self._layout.translations(key[0]).read_text(encoding="utf-8")
+            lines = text.removesuffix("\n").split("\n")
+            self._counted[key] = self._count[metric](lines)
+        return self._counted[key]
 
 
 def gather(
