@@ -33,7 +33,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-# Workers share few cores; more threads than that only wait for each other.
+# Workers share few cores; more threads than that only wait for each other. fairseq2 sets their
+# number once more unless this variable is there, and a child forked beside such threads hangs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 

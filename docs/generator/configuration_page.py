@@ -16,7 +16,7 @@ from field_docstrings import field_docstrings
 from toolkit_meanings import MEANINGS
 
 from sekd_plugin.construction import describe
-from sekd_plugin.toolkits.fairseq2 import preflight
+from sekd_plugin.toolkits.fairseq2.recipe_loading import COMPONENTS
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 
 
@@ -91,7 +91,7 @@ def sections_of(config: Any, path: str, note: str = "") -> Iterator[Section]:
 def _chosen_by_name() -> Iterator[Section]:
     """The settings of optimizers and learning-rate schedules, of which a recipe chooses one."""
     # The names that a recipe is checked against.
-    for section, known in preflight._COMPONENTS.items():
+    for section, known in COMPONENTS.items():
         for name, kind in known.items():
             if kind is None:
                 note = f"With `{section}.name: {name}` there is nothing to set."

@@ -29,16 +29,12 @@ from sekd_plugin.corpus import read_pairs
 from sekd_plugin.corpus.result_folder import finished_report
 from sekd_plugin.errors import ConfigError, SekdError
 from sekd_plugin.progress import StreamProgress
-from sekd_plugin.toolkits.fairseq2.analyzing import (
-    COMPARED,
-    Subject,
-    origin,
-    plan_analysis,
-    run_analysis,
-)
+from sekd_plugin.toolkits.fairseq2.analyzing.measuring import run_analysis
+from sekd_plugin.toolkits.fairseq2.analyzing.plan import origin, plan_analysis
+from sekd_plugin.toolkits.fairseq2.analyzing.subject import COMPARED, Subject
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoints, run_and_choice
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
-from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingConfig
 
 

@@ -27,7 +27,8 @@ from sekd_plugin.teachers.cache.verification import verify
 from sekd_plugin.teachers.likeliest import Likeliest
 from sekd_plugin.toolkits.fairseq2.caching import CachingSettings, Made, fill_cache
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
-from sekd_plugin.toolkits.fairseq2.preflight import check_for_caching, load_recipe
+from sekd_plugin.toolkits.fairseq2.preflight import check_for_caching
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 
 _DEFAULTS = CachingSettings()
 

@@ -19,7 +19,7 @@ from sekd_plugin.memory.byte_size import parse_bytes
 from sekd_plugin.memory.plan import make_plan
 from sekd_plugin.memory.table import plan_record, plan_text
 from sekd_plugin.toolkits.fairseq2.plan_settings import plan_settings
-from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 
 
 def add_arguments(parser: ArgumentParser) -> None:

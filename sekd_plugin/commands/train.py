@@ -34,7 +34,8 @@ from sekd_plugin.toolkits.fairseq2.output_folder import (
     check_output_folder,
     discard_if_nothing_came,
 )
-from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
+from sekd_plugin.toolkits.fairseq2.preflight import check_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 from sekd_plugin.toolkits.fairseq2.redaction import redact_logs
 
 

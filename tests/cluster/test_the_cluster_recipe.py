@@ -17,7 +17,7 @@ from tiny_recipe import MODEL
 from sekd_plugin.cli import main
 from sekd_plugin.recipes_folder import recipes_folder
 from sekd_plugin.toolkits.fairseq2.plan_settings import plan_settings
-from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 
 ROOT = Path(__file__).parents[2]
 FOLDER = recipes_folder() / "cluster"

@@ -7,7 +7,7 @@ from itertools import chain
 import yaml
 
 from sekd_plugin import criteria, divergences, proxies, thresholds
-from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 from sekd_plugin.toolkits.fairseq2.sweeping.plan import planned_runs
 from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import read_sweep
 

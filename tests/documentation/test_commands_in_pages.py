@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from sekd_plugin.cli import COMMANDS, main
-from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 
 ALLOWED_AS_THEY_ARE = {("source", ".venv/bin/activate")}
 

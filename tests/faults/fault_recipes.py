@@ -9,7 +9,8 @@ from fairseq2.runtime.dependency import get_dependency_resolver
 from malformed_recipes import KINDS, mistakes
 
 from sekd_plugin.errors import SekdError
-from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
+from sekd_plugin.toolkits.fairseq2.preflight import check_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 
 COUNT, SEED, BY_COMMAND = 200, 17, 10
 

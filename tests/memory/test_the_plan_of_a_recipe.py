@@ -10,7 +10,7 @@ from sekd_plugin.cli import main
 from sekd_plugin.memory.plan import make_plan
 from sekd_plugin.recipes_folder import recipes_folder
 from sekd_plugin.toolkits.fairseq2.plan_settings import plan_settings
-from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 
 GIB = 1024**3
 SEVEN = 6_738_415_616

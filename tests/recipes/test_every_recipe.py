@@ -12,7 +12,7 @@ from tiny_models_in_recipes import FILES, FOLDER, STEPS, read
 
 from sekd_plugin import SelfEvolutionKD, WordKD
 from sekd_plugin.cli import main
-from sekd_plugin.toolkits.fairseq2.preflight import load_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 from sekd_plugin.toolkits.fairseq2.sweeping.plan import planned_runs
 from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import read_sweep
 

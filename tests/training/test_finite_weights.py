@@ -6,7 +6,7 @@ import torch
 from fairseq2.io import TensorFileDumper
 
 from sekd_plugin.toolkits.fairseq2.durability.finite_weights import FiniteWeightsDumper
-from sekd_plugin.toolkits.fairseq2.metrics import NonFiniteStepError
+from sekd_plugin.toolkits.fairseq2.faults.non_finite_step import NonFiniteStepError
 
 
 class Recording(TensorFileDumper):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interruptions import at_step, die, steps
 
-from sekd_plugin.toolkits.fairseq2.durability.metrics_file import drop_lost_records
+from sekd_plugin.toolkits.fairseq2.lost_records import drop_lost_records
 
 OFTEN = (
     "regime.num_steps=12",

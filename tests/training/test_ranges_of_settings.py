@@ -6,7 +6,8 @@ from fairseq2.runtime.dependency import get_dependency_resolver
 from malformed_recipes import mistakes
 
 from sekd_plugin.errors import ConfigError, SekdError
-from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
+from sekd_plugin.toolkits.fairseq2.preflight import check_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 
 OUT_OF_RANGE = [
     ("optimizer.config.lr", -1, "0 <= lr"),

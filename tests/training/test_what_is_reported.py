@@ -11,13 +11,13 @@ from fairseq2.metrics import MetricBag
 from sekd_plugin import CriterionOutput, SelfEvolutionKD, WordKD
 from sekd_plugin.thresholds import FixedThreshold
 from sekd_plugin.thresholds.top_k import TopKThreshold
-from sekd_plugin.toolkits.fairseq2.metrics import (
-    CriterionState,
-    NonFiniteStepError,
+from sekd_plugin.toolkits.fairseq2.faults.non_finite_step import NonFiniteStepError
+from sekd_plugin.toolkits.fairseq2.metrics.criterion_metrics import (
     add_criterion_metrics,
     finish_metric_values,
     update_criterion_metrics,
 )
+from sekd_plugin.toolkits.fairseq2.metrics.criterion_state import CriterionState
 
 
 def reported(criterion, *outputs):

@@ -12,11 +12,11 @@ from ranks_as_threads import on_threads
 from sekd_plugin import SelfEvolutionKD
 from sekd_plugin.divergences import ForwardKL
 from sekd_plugin.teachers import SparseTeacher
+from sekd_plugin.toolkits.fairseq2.distillation import Distillation
 from sekd_plugin.toolkits.fairseq2.faults import sound_sentences
+from sekd_plugin.toolkits.fairseq2.faults.non_finite_step import NonFiniteStepError
 from sekd_plugin.toolkits.fairseq2.faults.sound_sentences import SoundSentences, TeacherFaults
-from sekd_plugin.toolkits.fairseq2.metrics import NonFiniteStepError
 from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher
-from sekd_plugin.toolkits.fairseq2.units import Distillation
 
 WORDS, LENGTH, PROMPT = SHAPE["vocab_size"], 9, 3
 RARE = 599

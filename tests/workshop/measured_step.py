@@ -26,13 +26,13 @@ from sekd_plugin.memory.settings import (
     PlanSettings,
     Precision,
 )
+from sekd_plugin.toolkits.fairseq2.distillation import Distillation
 from sekd_plugin.toolkits.fairseq2.model_config import model_config
 from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
 from sekd_plugin.toolkits.fairseq2.model_shape import model_shape
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.batch import collate_pairs
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.kind import ENCODER_DECODER
 from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher
-from sekd_plugin.toolkits.fairseq2.units import Distillation
 
 SHAPE = {
     "model_dim": 64,

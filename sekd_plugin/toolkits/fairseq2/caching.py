@@ -33,9 +33,9 @@ from sekd_plugin.toolkits.fairseq2.batching import plan_epoch
 from sekd_plugin.toolkits.fairseq2.cached_teacher import keys_of_corpus
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
 from sekd_plugin.toolkits.fairseq2.finite_logits import check_finite
+from sekd_plugin.toolkits.fairseq2.model_checks import stated_sizes
 from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
 from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
-from sekd_plugin.toolkits.fairseq2.preflight import stated_sizes
 from sekd_plugin.toolkits.fairseq2.recipe import build_criterion
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.teacher_gangs import shards_for, teacher_gangs

@@ -28,10 +28,11 @@ from sekd_plugin.toolkits.fairseq2.cached_teacher import (
 )
 from sekd_plugin.toolkits.fairseq2.cli_errors import register_cli_errors
 from sekd_plugin.toolkits.fairseq2.dataset import EncodedCorpus, encode_corpus
+from sekd_plugin.toolkits.fairseq2.distillation import Distillation, share_steps_over
 from sekd_plugin.toolkits.fairseq2.export import mend_exports
 from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
 from sekd_plugin.toolkits.fairseq2.faults.skipped_list import SkippedList
-from sekd_plugin.toolkits.fairseq2.metrics import register_descriptors
+from sekd_plugin.toolkits.fairseq2.metrics.shown_names import register_descriptors
 from sekd_plugin.toolkits.fairseq2.misfit import misfit
 from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
 from sekd_plugin.toolkits.fairseq2.model_kinds import check_same_kind, kind_of_class
@@ -40,12 +41,7 @@ from sekd_plugin.toolkits.fairseq2.sections import CorpusFileSection, TrainingCo
 from sekd_plugin.toolkits.fairseq2.teacher import LiveTeacher, Teacher
 from sekd_plugin.toolkits.fairseq2.tensor_parallel_dropout import mend_dropout
 from sekd_plugin.toolkits.fairseq2.tensor_parallel_norm import mend_gradient_norm
-from sekd_plugin.toolkits.fairseq2.units import (
-    Distillation,
-    DistillationEvalUnit,
-    DistillationTrainUnit,
-    share_steps_over,
-)
+from sekd_plugin.toolkits.fairseq2.units import DistillationEvalUnit, DistillationTrainUnit
 from sekd_plugin.toolkits.fairseq2.vocabulary import (
     check_vocabulary,
     output_size,

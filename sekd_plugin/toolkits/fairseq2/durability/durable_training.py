@@ -37,7 +37,7 @@ from sekd_plugin.toolkits.fairseq2.durability.stopping import (
     StopSignals,
     make_stoppable,
 )
-from sekd_plugin.toolkits.fairseq2.metrics import NonFiniteStepError
+from sekd_plugin.toolkits.fairseq2.faults.non_finite_step import NonFiniteStepError
 from sekd_plugin.toolkits.fairseq2.recipe import TrainingRecipe
 from sekd_plugin.toolkits.fairseq2.units import DistillationTrainUnit
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from typing_extensions import override
 
-from sekd_plugin.toolkits.fairseq2.metrics import NonFiniteStepError
+from sekd_plugin.toolkits.fairseq2.faults.non_finite_step import NonFiniteStepError
 
 
 class FiniteWeightsDumper(TensorFileDumper):

@@ -11,12 +11,12 @@ from fairseq2.gang import Gangs, ReduceOperation
 from fairseq2.logging import log
 
 from sekd_plugin.toolkits.fairseq2.batch_form import Batch, BatchForm
-from sekd_plugin.toolkits.fairseq2.durability.metrics_file import drop_lost_records
 from sekd_plugin.toolkits.fairseq2.faults.counts import FaultCounts
+from sekd_plugin.toolkits.fairseq2.faults.non_finite_step import NonFiniteStepError
 from sekd_plugin.toolkits.fairseq2.faults.places import in_words, places_of
 from sekd_plugin.toolkits.fairseq2.faults.sound_sentences import SkippedSentence
 from sekd_plugin.toolkits.fairseq2.faults.target_count import TargetCount
-from sekd_plugin.toolkits.fairseq2.metrics import NonFiniteStepError
+from sekd_plugin.toolkits.fairseq2.lost_records import drop_lost_records
 
 
 class SkippedList:

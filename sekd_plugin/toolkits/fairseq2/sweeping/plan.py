@@ -16,7 +16,8 @@ from sekd_plugin.sweep.layout import run_key
 from sekd_plugin.sweep.settings import HalvingSection
 from sekd_plugin.toolkits.fairseq2.pair_encoding import asked_by_default
 from sekd_plugin.toolkits.fairseq2.plan_settings import plan_settings
-from sekd_plugin.toolkits.fairseq2.preflight import check_recipe, load_recipe
+from sekd_plugin.toolkits.fairseq2.preflight import check_recipe
+from sekd_plugin.toolkits.fairseq2.recipe_loading import load_recipe
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import SweepFile
 

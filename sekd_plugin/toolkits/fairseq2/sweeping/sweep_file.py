@@ -18,7 +18,7 @@ from sekd_plugin.sweep.settings import (
     TableSection,
 )
 from sekd_plugin.sweep.table import Table, chosen_rows
-from sekd_plugin.toolkits.fairseq2.preflight import place_folder, read_yaml
+from sekd_plugin.toolkits.fairseq2.recipe_file import place_folder, read_yaml
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 
 

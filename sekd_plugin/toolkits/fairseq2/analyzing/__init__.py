@@ -1,0 +1,1 @@
+"""``sekd analyze``: how difficult a development set's tokens are for a student."""

@@ -1,0 +1,1 @@
+"""What training reports: its numbers over micro-batches, steps and ranks."""
