@@ -73,6 +73,7 @@ def test_it_says_which_gamma_to_start_with(figures, page):
     for each in figures["start"]:
         assert f"{each['gamma']:.4g}" in shown
     assert f"Γ = {figures['reference']['gamma']:.4g} makes 20 % of the tokens hard" in shown
+    assert "Of training pairs" in shown and "the same Γ makes fewer tokens hard" in shown
     assert "Left out: 2 target is empty." in shown
 
 
@@ -88,6 +89,7 @@ def test_the_recipes_section_can_be_used_as_it_stands(figures):
 
 def test_the_terminal_is_told_the_same(figures):
     text = summary(figures)
+    assert "the same Γ makes fewer tokens hard" in text
     assert yaml.safe_load(text[text.index("criterion:") :])["criterion"]["config"]["threshold"] == {
         "name": "fixed",
         "config": {"gamma": figures["reference"]["gamma"]},

@@ -28,6 +28,12 @@ Figures = Mapping[str, Any]
 _FILES = "sekd_plugin.analysis.difficulty.page_files"
 _OVER_TRAINING = ("quantiles", "hard-share")
 
+SHARE_IN_TRAINING = (
+    "Of training pairs, which a student knows better than these, the same Γ makes fewer tokens "
+    "hard, and ever fewer as it learns; a dynamic quantile, target_ratio or top_k keeps the share."
+)
+"""What to know of a Γ that is taken from a development set."""
+
 
 def render_page(figures: Figures) -> str:
     """The whole page as text."""
@@ -116,6 +122,7 @@ def _start(figures: Figures, drawings: Mapping[str, Drawing]) -> list[Markup]:
             "and holds the student back if it does.",
             class_="soft",
         ),
+        tag("p", SHARE_IN_TRAINING, class_="soft"),
         _folded("As a recipe", start_yaml(figures, start)),
         tag("div", *charts, class_="charts"),
         tag("h3", "The same by other divergences, and at other checkpoints"),

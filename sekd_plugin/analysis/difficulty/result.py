@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sekd_plugin.analysis.difficulty.charts import all_drawings, number, percent
-from sekd_plugin.analysis.difficulty.page import introduction, render_page
+from sekd_plugin.analysis.difficulty.page import SHARE_IN_TRAINING, introduction, render_page
 from sekd_plugin.analysis.difficulty.tables import criterion_yaml, reference_start
 from sekd_plugin.checksum import sha256_of_file
 from sekd_plugin.corpus.result_folder import REPORT, disk_errors_named, partial_folder
@@ -69,6 +69,7 @@ def summary(figures: Mapping[str, Any]) -> str:
     start = reference_start(figures)
     lines += [
         "q(gold) is the median over hard tokens of what the student gives the gold word.",
+        SHARE_IN_TRAINING,
         "",
         criterion_yaml(start["config"]),
     ]
