@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from sekd_plugin.analysis.report import (
     Comparison,
@@ -31,6 +30,7 @@ from sekd_plugin.demo.plan import Plan
 from sekd_plugin.demo.recipe import DemoRecipe
 from sekd_plugin.demo.record import StageRecord, read_record
 from sekd_plugin.new_file import replace_file
+from sekd_plugin.recipe_file import read_yaml
 
 _PACKAGES = ("sekd-plugin", "fairseq2", "torch", "sacrebleu", "sentencepiece")
 _ROLES = {"teacher": "the teacher", "student": "where the continuations start"}
@@ -141,7 +141,7 @@ def _run(training: DemoRecipe, plan: Plan) -> Run:
         train=_records(folder / "metrics" / "train.jsonl"),
         valid=_records(folder / "metrics" / "valid.jsonl"),
         histograms=sorted(histograms, key=lambda each: each.step),
-        settings=_flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))),
+        settings=_flat(read_yaml(folder / "config.yaml")),
     )
 
 

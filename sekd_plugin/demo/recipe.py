@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from sekd_plugin.errors import ConfigError, DataError, did_you_mean
+from sekd_plugin.errors import ConfigError
+from sekd_plugin.recipe_file import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ def read_demo_recipe(file: Path, most_steps: int | None = None) -> DemoRecipe:
         DataError: it is missing or not YAML.
         ConfigError: it does not say how long to train.
     """
-    content = read_mapping(file)
+    content = read_yaml(file)
     regime = section(content, "regime", file)
     full = positive_int(regime, "num_steps", file, "regime.")
     if most_steps is None or most_steps >= full:
@@ -73,28 +72,6 @@ def _shortened(content: Mapping[str, Any], full: int, steps: int) -> tuple[str, 
     if isinstance(warmup, int):
         overrides.append(f"lr_scheduler.config.num_warmup_steps={warmup * steps // full}")
     return tuple(overrides)
-
-
-def read_mapping(file: Path) -> Mapping[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Raises:
-        DataError: it is missing, not YAML, or something else.
-    """
-    if not file.is_file():
-        near = [path.name for path in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
-        raise DataError(file, f"is missing; {did_you_mean(file.name, near)}")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(file, f"is not UTF-8 text (byte {error.start})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = None if mark is None else mark.line + 1
-        raise DataError(file, f"is not YAML: {getattr(error, 'problem', error)}", line) from None
-    if not isinstance(content, Mapping):
-        raise DataError(file, "must hold a mapping of settings")
-    return content
 
 
 def section(content: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:

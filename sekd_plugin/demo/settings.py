@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sekd_plugin.demo.recipe import positive_int, read_mapping, section
+from sekd_plugin.demo.recipe import positive_int, section
 from sekd_plugin.errors import ConfigError, did_you_mean
+from sekd_plugin.recipe_file import read_yaml
 
 _KEYS = ("corpus", "continuations", "evaluation", "report", "expected_seconds")
 
@@ -56,7 +57,7 @@ def read_settings(folder: Path) -> DemoSettings:
         ConfigError: a setting is unknown, missing or cannot be used.
     """
     file = folder / "demo.yaml"
-    content = read_mapping(file)
+    content = read_yaml(file)
     _only(content, _KEYS, "")
     corpus = section(content, "corpus", file)
     _only(corpus, ("train", "valid", "test"), "corpus.")

@@ -23,8 +23,9 @@ def wanted_pythons():
             found = metadata(name)
         except PackageNotFoundError:
             continue  # of an extra that the tests do without
-        if found["Version"] == version and found["Requires-Python"]:
-            yield f"{name}=={version}", SpecifierSet(found["Requires-Python"])
+        pythons = found.get("Requires-Python")
+        if found["Version"] == version and pythons:
+            yield f"{name}=={version}", SpecifierSet(pythons)
 
 
 def test_no_pin_asks_for_a_newer_python_than_the_package():

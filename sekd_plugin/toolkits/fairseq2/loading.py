@@ -16,6 +16,7 @@ from fairseq2.utils.structured import StandardValueConverter, StructureError
 from torch.nn import Module
 
 from sekd_plugin.errors import ConfigError, DataError, SekdError, did_you_mean
+from sekd_plugin.recipe_file import read_yaml
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoint, run_and_choice
 from sekd_plugin.toolkits.fairseq2.device import chosen_device
 from sekd_plugin.toolkits.fairseq2.hugging_face_shape import exported_shape
@@ -23,7 +24,6 @@ from sekd_plugin.toolkits.fairseq2.model_checks import check_checkpoint
 from sekd_plugin.toolkits.fairseq2.model_kind import ModelKind
 from sekd_plugin.toolkits.fairseq2.model_kinds import kind_of_class
 from sekd_plugin.toolkits.fairseq2.pair_encoding import PairEncoding, asked_by_default
-from sekd_plugin.toolkits.fairseq2.recipe_file import read_yaml
 from sekd_plugin.toolkits.fairseq2.sections import CorpusSection
 from sekd_plugin.toolkits.fairseq2.sequence_to_sequence.hugging_face import exported_languages
 from sekd_plugin.toolkits.fairseq2.tokenizer_file import load_tokenizer

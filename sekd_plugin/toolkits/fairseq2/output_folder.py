@@ -9,7 +9,7 @@ from pathlib import Path
 from fairseq2.utils.structured import StandardValueConverter
 
 from sekd_plugin.errors import ConfigError, SekdError
-from sekd_plugin.toolkits.fairseq2.recipe_file import read_yaml
+from sekd_plugin.recipe_file import read_yaml
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 
 _BEFORE_THE_RECORD = {"logs", "cache"}

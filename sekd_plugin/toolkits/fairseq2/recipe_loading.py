@@ -29,7 +29,7 @@ from fairseq2.utils.structured import StandardValueConverter
 from fairseq2.utils.validation import StandardObjectValidator, ValidationError
 
 from sekd_plugin.errors import ConfigError, did_you_mean
-from sekd_plugin.toolkits.fairseq2.recipe_file import place_folder, read_yaml
+from sekd_plugin.recipe_file import place_folder, read_yaml
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
 

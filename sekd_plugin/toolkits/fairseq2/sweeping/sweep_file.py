@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from sekd_plugin.checks import at_least, between
 from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
+from sekd_plugin.recipe_file import place_folder, read_yaml
 from sekd_plugin.sweep.expansion import Row, check_name, expand, layered
 from sekd_plugin.sweep.settings import (
     EvaluationSection,
@@ -18,7 +19,6 @@ from sekd_plugin.sweep.settings import (
     TableSection,
 )
 from sekd_plugin.sweep.table import Table, chosen_rows
-from sekd_plugin.toolkits.fairseq2.recipe_file import place_folder, read_yaml
 from sekd_plugin.toolkits.fairseq2.schema import check_section
 
 
