@@ -21,6 +21,7 @@ from component_sections import (
 )
 from configuration_page import configuration_markdown
 from divergence_pictures import divergence_picture, measured_table
+from markdown.extensions.toc import slugify_unicode
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -65,6 +66,12 @@ def pictures() -> Mapping[str, str]:
 def on_startup(**_: Any) -> None:
     """Keep matplotlib's search for fonts out of a strict build's warnings."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Keep Greek letters in the anchors of headings, as repositories do: a link works in both."""
+    config.mdx_configs["toc"]["slugify"] = slugify_unicode
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import markdown
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +81,21 @@ def root():
 def executed():
     """The page that is gone through by a test of its own."""
     return Page(EXECUTED)
+
+
+@pytest.fixture(scope="session")
+def site_anchors():
+    """A page's text → the places in it that the site can link to."""
+    from mkdocs.config import load_config
+
+    with (ROOT / "mkdocs.yml").open("rb") as file:
+        config = load_config(file)
+    config = config.plugins.on_config(config)
+
+    def anchors(text):
+        page = markdown.Markdown(
+            extensions=config.markdown_extensions, extension_configs=config.mdx_configs
+        ).convert(text)
+        return set(re.findall(r'\bid="([^"]+)"', page))
+
+    return anchors
