@@ -51,8 +51,8 @@ bench: setup ## compare the losses with others' in time and memory; FULL=1 is th
 cache-figures: setup ## what a teacher cache costs and changes, after make demo (10 minutes)
 	@.venv/bin/python .ci/teacher_cache.py
 
-experiments: setup ## the studies of docs/experiments (many hours); TABLES="beta proxy" for some
-	@SEKD=.venv/bin/sekd recipes/experiments/run.sh $(TABLES)
+experiments: setup ## the studies of docs/experiments (many hours); TABLES="beta proxy" for some, PAIR=en_cs
+	@SEKD='$(CURDIR)/.venv/bin/sekd' recipes/experiments/run.sh $(TABLES)
 
 faults: setup ## kill, starve and damage real runs; nothing may be lost (about 20 minutes)
 	@$(ONE_THREAD) .venv/bin/python -m pytest -q --timeout 900 -o python_files="fault_*.py" \
