@@ -11,6 +11,9 @@ from sekd_plugin.toolkits.fairseq2.batch_form import Batch
 Place = tuple[Path, int]
 """File and line of a sentence."""
 
+MOST_LINES = 20
+"""So many lines of a file are named: a batch of a model that has diverged would fill a page."""
+
 
 def places_of(batch: Batch) -> Sequence[Place]:
     """File and line of each sentence of a batch, as it was collated."""
@@ -18,8 +21,13 @@ def places_of(batch: Batch) -> Sequence[Place]:
 
 
 def in_words(places: Iterable[Place]) -> str:
-    """Files and their lines, as ``a.jsonl, line 3, 7; b.jsonl, line 1``."""
-    lines: dict[Path, list[str]] = {}
+    """Files and their lines, as ``a.jsonl, line 3, 7; b.jsonl, line 1``; the first of many."""
+    lines: dict[Path, list[int]] = {}
     for file, line in places:
-        lines.setdefault(file, []).append(str(line))
-    return "; ".join(f"{file}, line {', '.join(found)}" for file, found in lines.items())
+        lines.setdefault(file, []).append(line)
+    return "; ".join(f"{file}, line {_first_of(found)}" for file, found in lines.items())
+
+
+def _first_of(lines: Sequence[int]) -> str:
+    shown = ", ".join(map(str, lines[:MOST_LINES]))
+    return shown if len(lines) <= MOST_LINES else f"{shown} and {len(lines) - MOST_LINES} more"
