@@ -171,7 +171,8 @@ def _check(board: Board, sweep: SweepFile, rows: Sequence[str]) -> dict[str, Tra
     tuned = {row.name for row in sweep.rows if row.is_tuned}
     for each in StreamProgress().track(todo, "checking recipes", len(todo)):
         halving = sweep.settings.halving if each.row in tuned else None
-        configs[each.trial] = check_run(each, halving, resolver)
+        folder = board.layout.run(each.key)
+        configs[each.trial] = check_run(each, folder, halving, resolver)
     for name in rows:
         trials = [trial.name for trial in board.agendas[name].row.trials]
         mine = {trial: configs[trial] for trial in trials if trial in configs}

@@ -77,6 +77,15 @@ def row_of(settings):
         (row_of({"regime.keep_last_n_checkpoints": 1}), "regime.keep_best_n_checkpoints: must be"),
         (row_of({"regime.save_model_only": True}), "regime.save_model_only: must be false"),
         (
+            {
+                "bad": {
+                    "settings": {"regime.export_hugging_face": True},
+                    "grid": {"optimizer.config.lr": [0.1]},
+                }
+            },
+            "row bad,lr=0.1, seed 1: regime.export_hugging_face: fairseq2 cannot export from",
+        ),
+        (
             {"bad": {"tune": {"translation.max_sentences": [3, 4]}}},
             "row bad/max_sentences=4: translation differs from that of bad/max_sentences=3",
         ),

@@ -29,8 +29,7 @@ def check_output_folder(folder: Path, config: TrainingConfig) -> None:
         SekdError: it holds a run of another configuration, or files that are no run's; or an
             export is asked for, and the folder's name would keep fairseq2 from making it.
     """
-    if config.regime.export_hugging_face:
-        _check_export(folder.resolve())
+    check_export(folder, config)
     if folder.exists() and not folder.is_dir():
         raise SekdError(f"{folder} is a file; name a folder for the run")
     if not folder.is_dir() or {entry.name for entry in folder.iterdir()} <= _BEFORE_THE_RECORD:
@@ -49,12 +48,19 @@ def check_output_folder(folder: Path, config: TrainingConfig) -> None:
             )
 
 
-def _check_export(folder: Path) -> None:
-    """fairseq2 0.8.1 names the checkpoint to its exporter by a URI, and does not decode it."""
-    if folder.as_uri() != f"file://{folder.as_posix()}":
+def check_export(folder: Path, config: TrainingConfig) -> None:
+    """Check that fairseq2 can export from a run's folder, where that is asked for.
+
+    fairseq2 0.8.1 names the checkpoint to its exporter by a URI, and does not decode it.
+
+    Raises:
+        ConfigError: the folder's name would be another one in a URI.
+    """
+    whole = folder.resolve()
+    if config.regime.export_hugging_face and whole.as_uri() != f"file://{whole.as_posix()}":
         raise ConfigError(
             "regime.export_hugging_face",
-            f"fairseq2 cannot export from {folder}; name a folder without spaces and with none "
+            f"fairseq2 cannot export from {whole}; name a folder without spaces and with none "
             "but plain letters, or set it to false",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fairseq2.runtime.dependency import DependencyResolver
@@ -14,6 +15,7 @@ from sekd_plugin.memory.plan import make_plan
 from sekd_plugin.sweep.expansion import Row, Trial, laid_over, settings_of_run
 from sekd_plugin.sweep.layout import run_key
 from sekd_plugin.sweep.settings import HalvingSection
+from sekd_plugin.toolkits.fairseq2.output_folder import check_export
 from sekd_plugin.toolkits.fairseq2.pair_encoding import asked_by_default
 from sekd_plugin.toolkits.fairseq2.plan_settings import plan_settings
 from sekd_plugin.toolkits.fairseq2.preflight import check_recipe
@@ -69,9 +71,15 @@ def _run(sweep: SweepFile, row: Row, trial: Trial, seed: int) -> PlannedRun:
 
 
 def check_run(
-    run: PlannedRun, halving: HalvingSection | None, resolver: DependencyResolver
+    run: PlannedRun, folder: Path, halving: HalvingSection | None, resolver: DependencyResolver
 ) -> TrainingConfig:
     """Check a run as ``sekd train`` would, and that a sweep can choose by it.
+
+    Args:
+        run: the run.
+        folder: where it will be trained.
+        halving: when trials of its row are given up, if they are.
+        resolver: knows fairseq2's components.
 
     Raises:
         SekdError: what is wrong, with the run's name.
@@ -79,6 +87,7 @@ def check_run(
     try:
         config = load_recipe(None, [run.recipe])
         check_recipe(config, resolver)
+        check_export(folder, config)
         _check_choosing(config)
         if halving is not None:
             _check_halving(config, halving)
