@@ -90,8 +90,8 @@ class Registry(Generic[T]):
         """
         if isinstance(choice, self.base):
             return choice
+        name, config = self.named(choice, key)
         try:
-            name, config = self._read(choice)
             try:
                 kind = self.get(name)
             except ConfigError as error:
@@ -100,6 +100,17 @@ class Registry(Generic[T]):
                 return construct(kind, config, f"the {self.kind} '{name}'")
             except ConfigError as error:
                 raise error.within("config") from None
+        except ConfigError as error:
+            raise error.within(key) from None
+
+    def named(self, choice: object, key: str) -> tuple[str, Mapping[str, object]]:
+        """The name and the settings of a choice that is no ready object; nothing is looked up.
+
+        Raises:
+            ConfigError: the choice has another form.
+        """
+        try:
+            return self._read(choice)
         except ConfigError as error:
             raise error.within(key) from None
 

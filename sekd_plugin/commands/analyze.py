@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fairseq2.utils.argparse import ConfigAction
@@ -29,6 +30,7 @@ from sekd_plugin.corpus import read_pairs
 from sekd_plugin.corpus.result_folder import finished_report
 from sekd_plugin.errors import ConfigError, SekdError
 from sekd_plugin.progress import StreamProgress
+from sekd_plugin.thresholds import thresholds
 from sekd_plugin.toolkits.fairseq2.analyzing.measuring import run_analysis
 from sekd_plugin.toolkits.fairseq2.analyzing.plan import origin, plan_analysis
 from sekd_plugin.toolkits.fairseq2.analyzing.subject import COMPARED, Subject
@@ -159,22 +161,23 @@ def _files(args: Namespace, config: TrainingConfig) -> list[CorpusFileSection]:
 
     What is named with ``--data`` is like the recipe's first file, but for fields that are given.
     """
-    like = next(iter([*config.dataset.valid, *config.dataset.train]), None)
     if args.data is None:
         if args.target_file is not None:
             raise ConfigError("--target-file", "needs --data, the file of the sources")
         files = config.dataset.valid
     else:
-        files = [CorpusFileSection(path=args.data, target_path=args.target_file)]
+        like = next(iter([*config.dataset.valid, *config.dataset.train]), None)
+        own = {"path": args.data, "target_path": args.target_file}
+        if like is None:
+            files = [CorpusFileSection(**own)]
+        else:
+            files = [replace(like, **own, weight=1.0, noise=None)]
     found = []
     for file in files:
-        source, target = (like or file).source_field, (like or file).target_field
-        section = CorpusFileSection(
-            path=file.path,
-            target_path=file.target_path,
-            source_field=args.source_field or (source if args.data else file.source_field),
-            target_field=args.target_field or (target if args.data else file.target_field),
-            template=(like or file).template if args.data else file.template,
+        section = replace(
+            file,
+            source_field=args.source_field or file.source_field,
+            target_field=args.target_field or file.target_field,
         )
         read_pairs(  # says at once that a file is missing
             section.path,
@@ -200,10 +203,5 @@ def _choice(text: str, key: str) -> Choice:
 
 
 def _candidate(text: str) -> Candidate:
-    choice = _choice(text, "--threshold")
-    if isinstance(choice, str):
-        return Candidate(name=choice, config={})
-    config = choice.get("config") or {}
-    if not isinstance(choice.get("name"), str) or not isinstance(config, Mapping):
-        raise ConfigError("--threshold", f"{text!r} is not allowed; write '{{name: …, config: …}}'")
-    return Candidate(name=str(choice["name"]), config=config)
+    name, config = thresholds.named(_choice(text, "--threshold"), "--threshold")
+    return Candidate(name=name, config=config)

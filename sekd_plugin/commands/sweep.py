@@ -22,6 +22,7 @@ from pathlib import Path
 from fairseq2.runtime.dependency import get_dependency_resolver
 
 from sekd_plugin.checks import at_least
+from sekd_plugin.corpus.result_folder import disk_errors_named
 from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
 from sekd_plugin.new_file import replace_file
 from sekd_plugin.programs.folder_lock import alone
@@ -29,9 +30,10 @@ from sekd_plugin.programs.interruption import Interrupted
 from sekd_plugin.progress import StreamProgress
 from sekd_plugin.sweep.display import SweepDisplay
 from sekd_plugin.sweep.layout import Layout
+from sekd_plugin.sweep.record import State
 from sekd_plugin.sweep.report import FILES
 from sekd_plugin.sweep.resources import available_slots
-from sekd_plugin.sweep.results import SweepResults
+from sekd_plugin.sweep.results import Failure, SweepResults
 from sekd_plugin.sweep.table import Table, chosen_rows
 from sekd_plugin.sweep.tables import text_table
 from sekd_plugin.toolkits.fairseq2.sections import TrainingConfig
@@ -45,7 +47,7 @@ from sekd_plugin.toolkits.fairseq2.sweeping.plan import (
     planned_runs,
 )
 from sekd_plugin.toolkits.fairseq2.sweeping.scoring import TestSet
-from sekd_plugin.toolkits.fairseq2.sweeping.sitting import Sitting
+from sekd_plugin.toolkits.fairseq2.sweeping.sitting import Sitting, num_programs
 from sekd_plugin.toolkits.fairseq2.sweeping.sweep_file import SweepFile, read_sweep
 
 Runs = Mapping[str, Sequence[PlannedRun]]
@@ -92,16 +94,17 @@ def run(args: Namespace) -> int:
     if args.report:
         if not layout.records.is_dir():
             raise SekdError(f"{args.output} holds no sweep yet")
-        return _report(board, sweep, tables, test)
+        again = "without --report the same command tries what failed again"
+        return _report(board, sweep, tables, rows, test, again)
     configs = _check(board, sweep, rows)
     if args.dry_run:
         print(_listed(board, rows))
         return 0
-    to_do = sum(not board.records[each.key].is_trained for group in runs.values() for each in group)
+    to_do = num_programs(board, rows, test)
     largest = largest_bytes(configs.values(), get_dependency_resolver())
     slots = available_slots(jobs, largest, max(1, to_do))
     display = SweepDisplay(sys.stderr)
-    with alone(layout.lock, args.output, "sweep") as lock:
+    with disk_errors_named(args.output), alone(layout.lock, args.output, "sweep") as lock:
         board = Board(layout, sweep, runs)  # read again, now that nobody else writes
         for stranger in board.strangers():
             display.say(f"{stranger}: not in the sweep file; left alone")
@@ -115,7 +118,8 @@ def run(args: Namespace) -> int:
                 file=sys.stderr,
             )
             return stop.exit_code
-        return _report(board, sweep, tables, test)
+        again = "the same command tries what failed again"
+        return _report(board, sweep, tables, rows, test, again)
 
 
 def _jobs(text: str) -> int | None:
@@ -148,6 +152,10 @@ def _chosen_rows(
         chosen = chosen_rows(only, [row.name for row in sweep.rows], "--only")
     except ConfigError as error:
         raise SekdError(str(error)) from None
+    for name in chosen:
+        if name not in names:
+            tables_in_words = ", ".join(table.name for table in tables)
+            raise SekdError(f"--only: '{name}' is not a row of {tables_in_words}")
     return [name for name in names if name in chosen]
 
 
@@ -161,6 +169,9 @@ def _check_folder(shown: Path, layout: Layout) -> None:
 
 def _check(board: Board, sweep: SweepFile, rows: Sequence[str]) -> dict[str, TrainingConfig]:
     """Check the recipes of all runs that are not trained; trial → its recipe with defaults."""
+    for name in rows:
+        agenda = board.agendas[name]
+        check_comparable([board.runs[run] for trial in agenda.alive for run in agenda.runs(trial)])
     resolver = get_dependency_resolver()
     configs: dict[str, TrainingConfig] = {}
     todo = [
@@ -173,11 +184,6 @@ def _check(board: Board, sweep: SweepFile, rows: Sequence[str]) -> dict[str, Tra
         halving = sweep.settings.halving if each.row in tuned else None
         folder = board.layout.run(each.key)
         configs[each.trial] = check_run(each, folder, halving, resolver)
-    for name in rows:
-        trials = [trial.name for trial in board.agendas[name].row.trials]
-        mine = {trial: configs[trial] for trial in trials if trial in configs}
-        if mine:
-            check_comparable(mine)
     return configs
 
 
@@ -191,32 +197,40 @@ def _listed(board: Board, rows: Sequence[str]) -> str:
     return "\n".join([f"{run:<{width}}  {state}" for run, state in lines] + [f"{len(lines)} runs"])
 
 
-def _report(board: Board, sweep: SweepFile, tables: Sequence[Table], test: TestSet) -> int:
-    """Show the first table, write all of them."""
+def _report(
+    board: Board,
+    sweep: SweepFile,
+    tables: Sequence[Table],
+    rows: Sequence[str],
+    test: TestSet,
+    again: str,
+) -> int:
+    """Show the first table, write all of them; 1 where a run of the rows worked on has failed."""
     comparisons = Comparisons(board.layout, test)
-    failed = False
+    mine = set(board.runs_of(rows))
     for number, table in enumerate(tables):
         results = gather(board, sweep, table, test, comparisons, StreamProgress())
-        failed = failed or bool(results.failures)
         whole = table == sweep.whole
         folder = board.layout.root if whole else board.layout.table(table.name)
         if number == 0:
-            _show(results, board)
+            failures = [each for each in results.failures if each.run in mine]
+            _show(results, failures)
+            if any(board.is_alive(each.run) for each in failures):
+                print(again)
+            if results.missing:
+                print(f"without a result: {', '.join(results.missing)}")
         elif not results.rows:
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, write in FILES.items():
-            replace_file(folder / name, write(results))
+        with disk_errors_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, write in FILES.items():
+                replace_file(folder / name, write(results))
         print(f"results: {folder / 'results.md'}")
-    return 1 if failed else 0
+    return 1 if any(board.records[run].state is State.FAILED for run in mine) else 0
 
 
-def _show(results: SweepResults, board: Board) -> None:
+def _show(results: SweepResults, failures: Sequence[Failure]) -> None:
     if results.rows:
         print(text_table(results))
-    for each in results.failures:
+    for each in failures:
         print(f"{each.run} failed: {each.problem}; see {each.log}")
-    if any(board.is_alive(each.run) for each in results.failures):
-        print("the same command tries what failed again")
-    if results.missing:
-        print(f"without a result: {', '.join(results.missing)}")

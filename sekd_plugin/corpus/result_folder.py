@@ -63,6 +63,8 @@ def disk_errors_named(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # nobody reads what is printed any more
+        raise
     except OSError as error:
         raise SekdError(f"{folder}: cannot be written: {error.strerror or error}") from None
 

@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 
+class _NotSet:
+    def __repr__(self) -> str:
+        return "not set"
+
+
+_NOT_SET = _NotSet()
+"""None may be a setting; its default may be another."""
+
+
 def changed_setting(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> str | None:
     """The first setting that differs, as ``key was X, is now Y``; None where nothing does."""
     for key in sorted({*before, *now}):
-        old, new = before.get(key), now.get(key)
+        old, new = before.get(key, _NOT_SET), now.get(key, _NOT_SET)
         if old == new:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):

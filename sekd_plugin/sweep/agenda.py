@@ -129,6 +129,10 @@ class RowAgenda:
         """The runs of a trial that are trained to the end."""
         return [run for run in self.runs(trial) if self._records[run].is_trained]
 
+    def has_failed(self, trial: str) -> bool:
+        """Whether a run of a trial has failed."""
+        return any(self._records[run].state is State.FAILED for run in self.runs(trial))
+
     def _has_arrived(self, run: str) -> bool:
         record = self._records[run]
         if record.is_trained:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sekd_plugin.errors import ConfigError
+from sekd_plugin.shortest_endings import shortest_endings
 from sekd_plugin.sweep.settings import RowSection
 from sekd_plugin.sweep.table import chosen_rows
 
@@ -110,7 +111,7 @@ class _Combination:
 
 
 def _combinations(axes: Mapping[str, object], place: str) -> list[_Combination]:
-    short = _short_names(list(axes))
+    short = [".".join(ending) for ending in shortest_endings([key.split(".") for key in axes])]
     choices = [_choices(key, values, f"{place}.{key}") for key, values in axes.items()]
     return [
         _Combination(
@@ -145,8 +146,20 @@ def _choices(key: str, values: object, place: str) -> list[tuple[str, Mapping[st
     for label, value in named:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{place}.{label}", f"{value!r} must be a mapping of settings")
-        bundles.append((label, value))
+        bundles.append((label, check_dotted(value, f"{place}.{label}")))
     return bundles
+
+
+def check_dotted(settings: Mapping[str, object], place: str) -> Mapping[str, object]:
+    """The settings themselves, if every key is a dotted one.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for key in settings:
+        if not isinstance(key, str) or "" in key.split("."):
+            raise ConfigError(f"{place}.{key}", "is not a dotted key, as criterion.config.beta")
+    return settings
 
 
 def _label(value: object, place: str) -> str:
@@ -170,16 +183,6 @@ def check_name(place: str, name: object, *, negative: bool = False) -> None:
             f"the name '{name}' is not allowed; it takes letters, digits, and any of . + - _ "
             "after the first, and does not begin with seed_",
         )
-
-
-def _short_names(keys: Sequence[str]) -> list[str]:
-    """The shortest endings of dotted keys that tell them apart."""
-    parts = [key.split(".") for key in keys]
-    for length in range(1, max(map(len, parts), default=0) + 1):
-        names = [".".join(each[-length:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
-    return list(keys)
 
 
 def settings_of_run(trial: Trial, seed: int) -> dict[str, object]:

@@ -49,9 +49,11 @@ def reading_notes(results: SweepResults) -> list[str]:
             "seeds* is Student's 95 % interval of that mean: would other seeds say the same? *Over "
             "sentences* and p are from paired bootstrap resampling of the test sentences, "
             f"{results.bootstrap_samples:,} times, all seeds of both rows on the same sentences: "
-            f"would another test set say the same? * is p < {SIGNIFICANT}. With "
-            f"{len(results.rows) - 1} comparisons one in twenty is below it by chance."
+            f"would another test set say the same? * is p < {SIGNIFICANT}."
         )
+        compared = sum(bool(row.against) for row in results.rows)
+        if compared > 1:
+            notes[-1] += f" With {compared} comparisons one in twenty is below it by chance."
     return notes
 
 
@@ -67,10 +69,13 @@ def _choices(results: SweepResults) -> list[str]:
         if len(row.tried) < 2:
             continue
         lines = [f"`{row.name}` was tuned; mean BLEU on the validation set:", ""]
+        most = max(each.num_seeds for each in row.tried if each.name == row.trial)
         for each in row.tried:
             valid = "–" if each.valid is None else f"{each.valid:.2f}"
             when = each.given_up_after
             note = f", given up after step {when}" if when is not None else ""
+            if when is None and each.num_seeds < most:
+                note += f" ({each.num_seeds} of {most} seeds: the others have failed)"
             note += ", **chosen**" if each.name == row.trial else ""
             lines.append(f"- `{each.name}`: {valid}{note}")
         parts.append("\n".join(lines))

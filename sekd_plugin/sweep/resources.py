@@ -28,11 +28,11 @@ class Slots:
 
     def environment(self, slot: int) -> Mapping[str, str]:
         """The variables of a program in a slot; what the user has set himself stays."""
-        found = {
-            name: str(self.threads)
-            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-            if name not in os.environ
-        }
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        # PyTorch takes MKL's number where both are there, so one that the user has set is both.
+        own = [os.environ[name] for name in names if os.environ.get(name)]
+        found = {name: own[0] if own else str(self.threads) for name in names}
+        found = {name: value for name, value in found.items() if name not in os.environ}
         if self.devices:
             found["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         return found

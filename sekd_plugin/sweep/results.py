@@ -27,6 +27,9 @@ class SeedResult:
     scores: Mapping[str, float]
     """Metric → its score on the test set."""
 
+    seconds: float
+    """Wall time of its training and scoring, on a machine that may have done other things too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TriedTrial:
@@ -37,6 +40,9 @@ class TriedTrial:
 
     valid: float | None
     """Its BLEU on the validation set, in the mean over seeds; None where it has none."""
+
+    num_seeds: int
+    """How many seeds that is the mean of."""
 
     given_up_after: int | None = None
     """The step of the halving at which it was given up, if it was."""

@@ -82,7 +82,7 @@ class SweepSettings:
     """A whole sweep file. ``${dir}`` in any of it stands for the folder of the file."""
 
     recipe: Path
-    """The recipe that every run starts from; a relative path is seen from the sweep file."""
+    """The recipe that every run starts from, seen from where the command runs."""
 
     seeds: list[int]
     """Every trial is trained once with each; it becomes ``common.seed`` unless a row sets that."""

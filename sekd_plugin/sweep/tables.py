@@ -75,8 +75,9 @@ def csv_table(results: SweepResults) -> str:
 
 def _name(row: RowResult) -> str:
     """A row's name, with what tuning chose."""
-    chosen = row.trial.removeprefix(row.name).removeprefix("/")
-    return f"{row.name} ({chosen})" if chosen else row.name
+    if row.trial == row.name:
+        return row.name
+    return f"{row.name} ({row.trial.removeprefix(f'{row.name}/')})"
 
 
 def _mean(found: Summary) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy
 import pytest
@@ -113,7 +114,10 @@ def test_a_result_is_never_overwritten_and_never_half_there(distilled, monkeypat
 def mistakes(distilled):
     """A command that is right but for what a test adds; nothing is loaded for it."""
     kd = distilled.folder / "kd"
-    return lambda *more: analyze(distilled, distilled.folder / "x", "--run", kd, *more, expect=2)
+    command = (distilled.folder / "x", "--run", kd)
+    return lambda *more: analyze(
+        distilled, *command, *(each.replace("{kd}", str(kd)) for each in more), expect=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,8 @@ def mistakes(distilled):
         (("--divergence", "{name: jensen_shannon, config: {beta: 2}}"), "config.beta: 2"),
         (("--divergence", "{name: "), "--divergence: '{name: ' is not allowed"),
         (("--threshold", "topk"), "did you mean 'top_k'?"),
-        (("--threshold", "{config: {}}"), "--threshold: '{config: {}}' is not allowed"),
+        (("--threshold", "{config: {}}"), "--threshold.name: None is not a name"),
+        (("--threshold", "{name: dynamic, confg: {}}"), "--threshold.confg: is not allowed here"),
         (("--threshold", "fixed"), "gamma: is missing"),
         (("--data", "gone.jsonl"), "gone.jsonl: no such file"),
         (("--target-file", "x.txt"), "--target-file: needs --data"),
@@ -138,11 +143,44 @@ def mistakes(distilled):
             ("--config", "criterion.config={teacher_weight: 0}", "--divergence", "reverse_kl"),
             "reverse_kl is infinite against a one-hot target",
         ),
+        (("--teacher", "{kd}@all"), "--teacher: '@all' is not allowed here"),
+        (("--divergence", "all", "--divergence", "jensen"), "did you mean 'jensen_shannon'?"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_before_anything_is_loaded(mistakes, arguments, words):
     error = mistakes(*arguments)
     assert words in error and error.startswith("sekd analyze: ") and error.count("\n") == 1
+
+
+def test_gamma_is_given_for_the_checkpoint_that_was_named_last(distilled):
+    out, kd = distilled.folder / "analysis", distilled.folder / "kd"
+    analyze(distilled, out, "--run", f"{kd}@all", "--run", f"{kd}@step_8", "--sentences", 2)
+    names = [each["name"] for each in read(out)["checkpoints"]]
+    assert names == ["kd@step_16", "kd@step_8"]
+
+
+def test_runs_of_one_name_are_told_apart_by_what_stands_before_it(distilled):
+    out, kd = distilled.folder / "analysis", distilled.folder / "kd"
+    for row in ("a", "b"):
+        shutil.copytree(kd.resolve(), distilled.folder / row / "seed_1")
+    runs = [str(distilled.folder / row / "seed_1@all") for row in ("a", "b")]
+    analyze(distilled, out, "--run", runs[0], "--run", runs[1], "--sentences", 2)
+    checkpoints = [(each["run"], each["step"]) for each in read(out)["checkpoints"]]
+    assert checkpoints == [(f"{row}/seed_1", step) for row in ("a", "b") for step in (8, 16)]
+
+
+def test_of_the_first_sentences_what_stands_behind_them_is_neither_measured_nor_counted(
+    distilled, shared_folder
+):
+    lines = (shared_folder / "valid.jsonl").read_text(encoding="utf-8").splitlines()
+    far_too_long = json.dumps({"src": "a " * 5000, "tgt": "a"})
+    data = distilled.folder / "dev.jsonl"
+    data.write_text("\n".join([far_too_long, *lines[:3], far_too_long]), encoding="utf-8")
+    out, kd = distilled.folder / "analysis", distilled.folder / "kd"
+    analyze(distilled, out, "--run", kd, "--data", data, "--sentences", 3)
+    assert sum(read(out)["dropped"].values()) == 1
+    analyze(distilled, distilled.folder / "all", "--run", kd, "--data", data)
+    assert sum(read(distilled.folder / "all")["dropped"].values()) == 2
 
 
 def test_difficulties_do_not_depend_on_batches_and_chunks(distilled, shared_folder, monkeypatch):

@@ -71,8 +71,8 @@ def test_a_template_is_filled_once(figures, text):
 def test_it_says_which_gamma_to_start_with(figures, page):
     shown = " ".join("".join(page.text).split())
     for each in figures["start"]:
-        assert f"{each['gamma']:.4g}" in shown
-    assert f"Γ = {figures['reference']['gamma']:.4g} makes 20 % of the tokens hard" in shown
+        assert str(each["gamma"]) in shown
+    assert f"Γ = {figures['reference']['gamma']} makes 20 % of the tokens hard" in shown
     assert "Of training pairs" in shown and "the same Γ makes fewer tokens hard" in shown
     assert "Left out: 2 target is empty." in shown
 
@@ -94,7 +94,7 @@ def test_the_terminal_is_told_the_same(figures):
         "name": "fixed",
         "config": {"gamma": figures["reference"]["gamma"]},
     }
-    assert all(f"{each['gamma']:.4g}" in text for each in figures["start"])
+    assert all(str(each["gamma"]) in text for each in figures["start"])
 
 
 def test_charts_say_in_words_what_they_show(figures, page):

@@ -38,3 +38,20 @@ def test_the_difficulties_are_those_that_the_run_validated(
         assert "".join(words).strip() == pair["tgt"], "neither the language nor the end is shown"
     beyond = {piece for piece in map(int, pieces) if piece >= language_pieces.vocab_info.size}
     assert beyond and all(pieces[str(piece)] == f"<{piece}>" for piece in beyond)
+
+
+def test_a_file_is_measured_in_its_own_direction(distilled, shared_folder):
+    run, valid = distilled.folder / "kd", shared_folder / "valid.jsonl"
+    turned = (
+        f"dataset.valid=[{{path: {valid}, source_field: tgt, target_field: src, "
+        "source_language: deu_Latn, target_language: eng_Latn}]"
+    )
+    figures = {}
+    for name, options in {"own": [], "like": ["--data", str(valid)]}.items():
+        out = distilled.folder / name
+        command = ["analyze", str(out), "--run", str(run), "--config", turned, *options]
+        assert main([*command, "--sentences", "3", "--divergence", "forward_kl"]) == 0
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        assert report["made_from"]["settings"]["languages"] == [["deu_Latn", "eng_Latn"]]
+        figures[name] = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
+    assert figures["own"]["columns"] == figures["like"]["columns"]

@@ -17,16 +17,13 @@ from sekd_plugin.cli import main
 __all__ = ["shared_folder", "taught", "teacher_run", "workshop"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sweeping:
     """A sweep file, and where it is swept."""
 
     workshop: Workshop
     file: Path
-
-    @property
-    def out(self):
-        return self.workshop.folder / "sweep"
+    out: Path
 
     def write(self, **changes):
         content = {
@@ -64,4 +61,4 @@ def sweeping(workshop, monkeypatch):
     """A sweep whose programs need no start-up."""
     fork_commands(monkeypatch)
     write_pairs(workshop.folder / "test.jsonl", 12, seed=3)
-    return Sweeping(workshop, workshop.folder / "sweep.yaml")
+    return Sweeping(workshop, workshop.folder / "sweep.yaml", workshop.folder / "sweep")

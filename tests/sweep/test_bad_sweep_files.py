@@ -18,6 +18,11 @@ TWO = {"tuned": {"tune": {"optimizer.config.lr": [0.1, 0.2]}}}
         ({"rows": {"a b": None}}, "rows.a b: the name 'a b' is not allowed"),
         ({"rows": {"a": {"tnue": {}}}}, "rows.a.tnue: is not a known key; did you mean 'tune'?"),
         ({"rows": {"a": {"settings": {"x..y": 1}}}}, "rows.a.settings.x..y: is not a dotted key"),
+        ({"rows": PLAIN, "settings": {5: 1}}, "settings.5: is not a dotted key"),
+        (
+            {"rows": {"a": {"grid": {"settings.b": {"c": {5: 1}}}}}},
+            "rows.a.grid.settings.b.c.5: is not a dotted key",
+        ),
         ({"rows": PLAIN, "baseline": "plian"}, "'plian' is not a row; did you mean 'plain'?"),
         (
             {"rows": PLAIN, "tables": {"one": {"rows": ["plian"]}}},
@@ -121,6 +126,28 @@ def test_of_a_recipe_of_several_prompts_that_no_test_set_could_be_asked_with(
     _, error = sweeping.run(expect=2)
     last = error.splitlines()[-1]
     assert "row bad" in last and "dataset.train: its files have several prompts" in last
+
+
+def test_of_a_row_that_no_table_asked_for_has(sweeping):
+    sweeping.write(rows={**PLAIN, "b": None}, tables={"one": {"rows": ["plain"]}})
+    _, error = sweeping.run("--table", "one", "--only", "b", "--dry-run", expect=2)
+    assert "--only: 'b' is not a row of one" in error
+
+
+def test_of_a_folder_that_cannot_be_made(sweeping):
+    sweeping.write(rows=PLAIN)
+    sweeping.out.write_text("a file")
+    sweeping.out, below = sweeping.out / "below", sweeping.out
+    _, error = sweeping.run(expect=2)
+    assert f"{below / 'below'}: cannot be written: Not a directory" in error.splitlines()[-1]
+
+
+def test_of_a_file_laid_over(sweeping):
+    sweeping.write(rows=PLAIN)
+    over = sweeping.file.with_name("over.yaml")
+    over.write_text("settings: {5: 1}", encoding="utf-8")
+    _, error = sweeping.run("--over", str(over), expect=2)
+    assert "settings.5: is not a dotted key" in error
 
 
 def test_of_the_command(sweeping):

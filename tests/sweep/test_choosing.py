@@ -115,6 +115,15 @@ def test_where_all_fail_before_the_step_nothing_is_decided():
     assert sweep.agenda.decide(score) is None and sweep.agenda.decisions == []
 
 
+def test_a_trial_is_known_to_have_failed_by_any_of_its_runs():
+    sweep = Sweep("ab")
+    sweep.set("a", is_trained=True, state=State.FINISHED)
+    assert not sweep.agenda.has_failed("r/a") and not sweep.agenda.has_failed("r/b")
+    run = "r/b/seed_2"
+    sweep.records[run] = sweep.records[run].but(state=State.FAILED)
+    assert sweep.agenda.has_failed("r/b")
+
+
 def test_a_row_of_one_trial_is_never_halved():
     sweep = Sweep("a", HalvingSection(steps=[10], keep=0.5))
     assert [each.stop_after for each in sweep.agenda.trainings()] == [None, None]

@@ -52,7 +52,10 @@ def test_gpus_have_one_run_each_and_more_take_turns(machine):
 def test_what_the_user_has_set_stays(machine, monkeypatch):
     machine(8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert available_slots(2, GIB, 9).environment(0) == {"MKL_NUM_THREADS": "4"}
+    # PyTorch would take MKL's number.
+    assert available_slots(2, GIB, 9).environment(0) == {"MKL_NUM_THREADS": "3"}
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")
+    assert available_slots(2, GIB, 9).environment(0) == {}
 
 
 def test_gpus_are_named_as_the_user_names_them(monkeypatch):

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import statistics
 import time
@@ -143,6 +144,11 @@ def test_a_row_that_fails_is_told_stops_no_other_and_is_tried_again(sweeping):
     assert times(sweeping.out / "runs/plain") == before
     assert not missing.exists()
 
+    out, _ = sweeping.run("--only", "plain")
+    assert "failed" not in out, "what was not worked on is no failure of this command"
+    out, _ = sweeping.run("--report", expect=1)
+    assert "without --report the same command tries what failed again" in out
+
 
 def test_halving_ends_as_training_to_the_end_does_and_tests_what_validation_chose(sweeping):
     rows = {"tuned": {"tune": {"optimizer.config.lr": [0.0001, 0.02]}}}
@@ -185,6 +191,11 @@ def test_halving_ends_as_training_to_the_end_does_and_tests_what_validation_chos
     _, error = sweeping.run(expect=2)
     assert "was halved after step 4, keeping 0.3" in error
 
+    rows["tuned"]["tune"]["optimizer.config.lr"].append(0.05)
+    sweeping.write(rows=rows, seeds=[3], halving={"steps": [4], "keep": 0.3})
+    _, error = sweeping.run(expect=2)
+    assert "row tuned was halved with other trials than the sweep file has now" in error
+
 
 def test_changed_settings_are_refused_and_new_rows_are_not(sweeping):
     short = {"regime.num_steps": 4}
@@ -197,6 +208,15 @@ def test_changed_settings_are_refused_and_new_rows_are_not(sweeping):
     assert len(error.splitlines()) == 1 and error.startswith("sekd sweep: row a, seed 1: ")
     assert "optimizer.config.lr was 0.01, is now 0.5" in error
     assert times(sweeping.out / "runs") == before
+    sweeping.write(rows={"a": {"settings": {**short, "trainer.max_grad_norm": None}}}, seeds=[1])
+    _, error = sweeping.run(expect=2)
+    assert "trainer" in error and "was not set, is now" in error, "its default is not None"
+
+    other = {**short, "translation": {"bleu": True, "max_sentences": 4, "max_target_tokens": 12}}
+    both = {"a": {"settings": short}, "o": {"settings": other}, "best": {"choose": ["a", "o"]}}
+    sweeping.write(rows=both, seeds=[1])
+    _, error = sweeping.run(expect=2)
+    assert "row o: translation differs from that of a" in error, "though a is trained"
 
     sweeping.write(rows={"b": {"settings": short}, "c": {"settings": short}}, seeds=[1])
     _, error = sweeping.run("--only", "c")
@@ -275,6 +295,16 @@ def test_another_search_scores_anew_and_trains_nothing(sweeping):
     scores = json.loads((sweeping.out / "scores/a/seed_1.json").read_text())
     assert scores["systems"][0]["made_from"]["search"]["beam_size"] == 2
     assert times(sweeping.out / "runs") == before
+
+    table, kept = (sweeping.out / "results.csv").read_text(), sweeping.out / "translations/a"
+    shutil.rmtree(kept)
+    out, _ = sweeping.run("--report")
+    assert "without a result: a" in out
+    sweeping.run()
+    assert (sweeping.out / "results.csv").read_text() == table and kept.is_dir()
+    (sweeping.out / "scores/a/seed_1.json").write_text("{")
+    _, error = sweeping.run(expect=2)
+    assert "scores/a/seed_1.json: holds no scores; it is damaged" in error
 
 
 def test_tables_share_rows_and_a_choice_reports_what_is_best_on_the_validation_set(sweeping):

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
@@ -23,12 +24,18 @@ from sekd_plugin.sweep.tables import text_table
 
 def row(name, scores, trial=None, against=None):
     seeds = [
-        SeedResult(seed=seed, step=8, valid=value + 1, scores={"BLEU": value, "chrF2": 3 * value})
+        SeedResult(
+            seed=seed,
+            step=8,
+            valid=value + 1,
+            scores={"BLEU": value, "chrF2": 3 * value},
+            seconds=60.0,
+        )
         for seed, value in enumerate(scores, start=1)
     ]
-    tried = [TriedTrial(name=trial or name, valid=13.25)]
+    tried = [TriedTrial(name=trial or name, valid=13.25, num_seeds=2)]
     if trial:
-        tried.append(TriedTrial(name=f"{name}/x=9", valid=12.5, given_up_after=4))
+        tried.append(TriedTrial(name=f"{name}/x=9", valid=12.5, num_seeds=2, given_up_after=4))
     return RowResult(
         name=name, trial=trial or name, tried=tried, seeds=seeds, curve=[(4, 10.0), (8, 12.0)],
         against=against or {},
@@ -88,6 +95,34 @@ def test_the_page_says_how_what_was_chosen_and_what_failed(results):
     assert "- `ours,beta=0.5/λ=0.7`: 13.25, **chosen**" in page
     assert "- `ours,beta=0.5/x=9`: 12.50, given up after step 4" in page
     assert "BLEU: `nrefs:1|tok:13a`" in page
+
+
+def test_a_choice_names_the_trial_that_it_took_whatever_that_begins_with(results):
+    def shown(name, trial):
+        return text_table(replace(results, rows=[row(name, [1.0], trial)])).splitlines()[2]
+
+    assert shown("ours", "ours_beta,beta=0.5").startswith("ours (ours_beta,beta=0.5) ")
+    assert shown("w", "word_kd/x=1").startswith("w (word_kd/x=1) ")
+    assert shown("ours", "ours/x=1").startswith("ours (x=1) ")
+    assert shown("ours", "ours").startswith("ours  ")
+
+
+def test_a_mean_over_fewer_seeds_is_told_from_the_chosen_one(results):
+    tried = [
+        TriedTrial(name="a/x=1", valid=22.0, num_seeds=3),
+        TriedTrial(name="a/x=2", valid=30.0, num_seeds=1),
+    ]
+    some = replace(results, rows=[replace(row("a", [1.0], "a/x=1"), tried=tried)])
+    page = FILES["results.md"](some)
+    assert "- `a/x=1`: 22.00, **chosen**" in page
+    assert "- `a/x=2`: 30.00 (1 of 3 seeds: the others have failed)" in page
+
+
+def test_as_many_comparisons_are_told_as_there_are(results):
+    assert "comparisons" not in FILES["results.md"](results), "one is no crowd"
+    compared = results.rows[1]
+    three = [results.rows[0], *(replace(compared, name=name) for name in "abc"), row("d", [1.0])]
+    assert "With 3 comparisons one in twenty" in FILES["results.md"](replace(results, rows=three))
 
 
 @pytest.mark.parametrize("file", ["scores.svg", "curves.svg"])

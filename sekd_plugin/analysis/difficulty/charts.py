@@ -47,8 +47,13 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A difficulty or Γ, short; a sign for what is not finite."""
+    """A difficulty, short; a sign for what is not finite."""
     return "∞" if value is None else f"{value:.4g}"
+
+
+def gamma_number(value: float | None) -> str:
+    """Γ in the digits that it needs; a sign for what is not finite."""
+    return "∞" if value is None else f"{value:.12g}"
 
 
 def gamma_drawing(figures: Figures) -> Drawing | None:
@@ -220,7 +225,7 @@ def hard_share_drawing(figures: Figures) -> Drawing | None:
         x_label="training step",
         y_label="hard tokens / %",
         caption=(
-            f"Γ = {number(training['gamma'])} throughout: what makes "
+            f"Γ = {gamma_number(training['gamma'])} throughout: what makes "
             f"{percent(figures['reference']['ratio'])} hard at the first checkpoint."
         ),
         zero=True,
@@ -245,7 +250,7 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 
 def _gamma_mark(x: float, start: Figures, row: int) -> list[Markup]:
-    said = f"Γ = {number(start['gamma'])}: {percent(start['share'])} hard"
+    said = f"Γ = {gamma_number(start['gamma'])}: {percent(start['share'])} hard"
     return [
         tag(
             "line",

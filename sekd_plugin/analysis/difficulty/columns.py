@@ -24,6 +24,9 @@ UNBELIEVED = 0.01
 
 _BINS = 40
 _DIGITS = 4
+_DIGITS_OF_A_FLOAT = 18
+_ROUNDING = 0.02
+"""By so much of itself the share of hard tokens may change where Γ is rounded."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,19 @@ class Column:
         return hardest(self.values, share_of(self.values.numel(), ratio))
 
     def gamma(self, ratio: float) -> float:
-        """The Γ that makes ``ratio`` of the tokens hard, as few digits as people write."""
+        """The Γ that makes ``ratio`` of the tokens hard, in as few digits as people write.
+
+        A bounded divergence may need more of them: just below its bound many tokens lie close.
+        """
         exact = implied_gamma(self.values, self.hardest(ratio))
         if not math.isfinite(exact) or exact <= 0.0:
             return exact
-        return round(exact, _DIGITS - 1 - math.floor(math.log10(exact)))
+        wanted, magnitude = self.share_above(exact), math.floor(math.log10(exact))
+        for digits in range(_DIGITS, _DIGITS_OF_A_FLOAT):
+            rounded = round(exact, digits - 1 - magnitude)
+            if abs(self.share_above(rounded) - wanted) <= _ROUNDING * ratio:
+                return rounded
+        return exact
 
     def above(self, gamma: float) -> Tensor:
         """Which tokens are hard for Γ, ``[n]`` bool: d > Γ, strictly."""
@@ -134,7 +145,7 @@ def hard_set(column: Column, table: TokenTable, targets: Tensor, ratio: float) -
         ratio=ratio,
         gamma=gamma,
         share=column.share_above(gamma),
-        student_gold=float(gold.median()) if any_hard else None,
+        student_gold=sorted_quantile(gold.sort().values, 0.5) if any_hard else None,
         unbelieved=float((gold < UNBELIEVED).double().mean()) if any_hard else None,
         teacher_agrees=float(agrees.double().mean()) if any_hard else None,
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from sekd_plugin.analysis.difficulty.charts import all_drawings, number, percent
+from sekd_plugin.analysis.difficulty.charts import all_drawings, gamma_number, percent
 from sekd_plugin.analysis.difficulty.tables import (
     movement_table,
     often_hard_table,
@@ -99,7 +99,7 @@ def _body(figures: Figures, drawings: Mapping[str, Drawing]) -> Markup:
 def _start(figures: Figures, drawings: Mapping[str, Drawing]) -> list[Markup]:
     start = reference_start(figures)
     others = "; ".join(
-        f"{number(each['gamma'])} makes {percent(each['share'])} hard"
+        f"{gamma_number(each['gamma'])} makes {percent(each['share'])} hard"
         for each in figures["start"]
         if each is not start
     )
@@ -108,7 +108,7 @@ def _start(figures: Figures, drawings: Mapping[str, Drawing]) -> list[Markup]:
         tag("h2", "Which Γ to start with", id="start"),
         tag(
             "p",
-            tag("strong", f"Γ = {number(start['gamma'])}"),
+            tag("strong", f"Γ = {gamma_number(start['gamma'])}"),
             f" makes {percent(start['share'])} of the tokens hard; {others}. Start with one of "
             "these, and compare it with plain distillation (Γ = infinity): which share is best for "
             "your data no histogram can tell.",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sekd_plugin.analysis.difficulty.charts import all_drawings, number, percent
+from sekd_plugin.analysis.difficulty.charts import all_drawings, gamma_number, percent
 from sekd_plugin.analysis.difficulty.page import SHARE_IN_TRAINING, introduction, render_page
 from sekd_plugin.analysis.difficulty.tables import criterion_yaml, reference_start
 from sekd_plugin.checksum import sha256_of_file
@@ -63,7 +63,7 @@ def summary(figures: Mapping[str, Any]) -> str:
     lines = [introduction(figures), "", f"{'hard':>6}  {'Γ':>8}  {'q(gold)':>8}  {'< 1 %':>6}"]
     for each in figures["start"]:
         lines.append(
-            f"{percent(each['share']):>6}  {number(each['gamma']):>8}  "
+            f"{percent(each['share']):>6}  {gamma_number(each['gamma']):>8}  "
             f"{percent(each['student_gold']):>8}  {percent(each['unbelieved']):>6}"
         )
     start = reference_start(figures)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sekd_plugin.analysis.difficulty.charts import number, percent
+from sekd_plugin.analysis.difficulty.charts import gamma_number, number, percent
 from sekd_plugin.analysis.report.markup import Markup, join, tag
 
 Figures = Mapping[str, Any]
@@ -29,7 +29,7 @@ def start_table(figures: Figures) -> Markup:
     rows = [
         [
             percent(each["ratio"]),
-            tag("strong", number(each["gamma"])),
+            tag("strong", gamma_number(each["gamma"])),
             f"{round(each['share'] * figures['tokens']):,} ({percent(each['share'])})",
             percent(each["student_gold"]),
             percent(each["unbelieved"]),
@@ -50,7 +50,7 @@ def reference_start(figures: Figures) -> Figures:
 def start_yaml(figures: Figures, start: Figures) -> str:
     """Criterion sections to paste: ``start``'s Γ, and as comments the others."""
     others = [
-        f"# {percent(each['share'])} hard: gamma: {each['gamma']:g}"
+        f"# {percent(each['share'])} hard: gamma: {gamma_number(each['gamma'])}"
         for each in figures["start"]
         if each is not start and each["config"] is not None
     ]
@@ -87,7 +87,7 @@ def quantile_table(figures: Figures) -> Markup:
                 join([column["divergence"], tag("small", f"at {at}")]),
                 number(column["mean"]),
                 *(number(quantiles[share]) for share in _SHOWN_QUANTILES),
-                *(number(each["gamma"]) for each in column["hard"]),
+                *(gamma_number(each["gamma"]) for each in column["hard"]),
             ]
         )
     return _table(head, rows)

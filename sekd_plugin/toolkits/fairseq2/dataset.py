@@ -108,6 +108,7 @@ def encode_corpus(
     model_tokens: Mapping[str, Sequence[int]] | None = None,
     drop_long: bool = True,
     keep_text: bool = False,
+    most: int | None = None,
 ) -> EncodedCorpus:
     """Read and encode files of sentence pairs.
 
@@ -121,6 +122,7 @@ def encode_corpus(
             sequences that :meth:`PairEncoding.sequences` names.
         drop_long: whether a pair too long for a model is dropped, or refused.
         keep_text: whether to keep the sentences themselves.
+        most: read no further where so many pairs are kept; None reads all.
 
     Raises:
         DataError: a file or line that cannot be read, a pair that is too long and not dropped,
@@ -140,6 +142,8 @@ def encode_corpus(
         if section.noise is not None:
             pairs = iter(add_noise(pairs, section.noise))
         for pair in pairs:
+            if len(corpus) == most:
+                break
             seen += 1
             prompt = encoding.encode_source(pair.source)
             target = encoding.encode_target(pair.target)

@@ -74,13 +74,14 @@ def chosen_measures(subject: Subject, asked: AskedCriterion) -> dict[str, Choice
         ConfigError: a divergence is not known, or is infinite there.
     """
     found = {shown_name(asked.difficulty): asked.difficulty}
-    chosen = subject.divergences or COMPARED
-    if list(chosen) == ["all"]:
-        chosen = _with_defaults()
+    named = [choice for choice in subject.divergences if choice != "all"]
+    chosen: list[Choice] = list(subject.divergences or COMPARED)
+    if "all" in chosen:
+        chosen = [*named, *_with_defaults()]
     for choice in chosen:
         made = divergences.create(choice, "--divergence")
         if made.infinite_on_zero_target and not asked.criterion.needs_teacher:
-            if subject.divergences and list(subject.divergences) != ["all"]:
+            if choice in named:
                 raise ConfigError(
                     "--divergence",
                     f"{shown_name(choice)} is infinite against a one-hot target; it needs "

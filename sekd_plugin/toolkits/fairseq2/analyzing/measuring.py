@@ -96,7 +96,7 @@ def run_analysis(plan: Plan, device: torch.device, progress: Progress) -> Analys
 def _corpus(
     subject: Subject, kind: ModelKind, tokenizer: Tokenizer, student: Module, teacher: Module
 ) -> EncodedCorpus:
-    corpus = encode_corpus(
+    return encode_corpus(
         subject.files,
         key="--data",
         encodings=[
@@ -107,16 +107,7 @@ def _corpus(
             "teacher": kind.longest(teacher),
         },
         keep_text=True,
-    )
-    first = slice(subject.sentences)
-    return EncodedCorpus(
-        prompts=corpus.prompts[first],
-        prefixes=corpus.prefixes[first],
-        targets=corpus.targets[first],
-        places=corpus.places[first],
-        pairs=corpus.pairs[first],
-        weights=corpus.weights[first],
-        dropped=corpus.dropped,
+        most=subject.sentences,
     )
 
 

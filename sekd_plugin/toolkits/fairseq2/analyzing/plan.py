@@ -13,6 +13,7 @@ from sekd_plugin.checksum import sha256_of_files
 from sekd_plugin.criterion import SelfEvolutionKD
 from sekd_plugin.errors import ConfigError
 from sekd_plugin.plugins import import_plugins
+from sekd_plugin.shortest_endings import shortest_endings
 from sekd_plugin.toolkits.fairseq2.analyzing.measures import asked_criterion, chosen_measures
 from sekd_plugin.toolkits.fairseq2.analyzing.subject import Subject
 from sekd_plugin.toolkits.fairseq2.analyzing.teacher import (
@@ -133,18 +134,22 @@ def origin(plan: Plan) -> dict[str, Any]:
 
 
 def _students(names: Sequence[str]) -> list[Student]:
-    found: dict[Path, Student] = {}
+    found: dict[Path, tuple[Path, Path]] = {}
     for name in names:
         run, choice = run_and_choice(name)
         for weights in chosen_checkpoints(run, choice):
-            step = weights.parent.name
-            checkpoint = Checkpoint(
-                name=f"{run.resolve().name}@{step}",
-                run=run.resolve().name,
-                step=int(step.removeprefix("step_")),
-            )
-            found[weights.resolve()] = Student(checkpoint=checkpoint, run=run, weights=weights)
-    return list(found.values())
+            found.pop(weights.resolve(), None)  # named twice, it stands where it was named last
+            found[weights.resolve()] = (run, weights)
+    runs = [run.resolve().parts for run, _ in found.values()]
+    return [
+        Student(checkpoint=_checkpoint("/".join(ending), weights), run=run, weights=weights)
+        for ending, (run, weights) in zip(shortest_endings(runs), found.values(), strict=True)
+    ]
+
+
+def _checkpoint(run: str, weights: Path) -> Checkpoint:
+    step = weights.parent.name
+    return Checkpoint(name=f"{run}@{step}", run=run, step=int(step.removeprefix("step_")))
 
 
 def _one_or_each(templates: list[str]) -> str | list[str]:

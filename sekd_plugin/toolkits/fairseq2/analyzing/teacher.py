@@ -10,7 +10,7 @@ from fairseq2.gang import create_fake_gangs
 from fairseq2.runtime.dependency import get_dependency_resolver
 from torch.nn import Module
 
-from sekd_plugin.errors import ConfigError
+from sekd_plugin.errors import ConfigError, SekdError
 from sekd_plugin.toolkits.fairseq2.analyzing.subject import Subject
 from sekd_plugin.toolkits.fairseq2.checkpoint_choice import chosen_checkpoints, run_and_choice
 from sekd_plugin.toolkits.fairseq2.loading import load_exported_model, load_run_model
@@ -31,6 +31,13 @@ def check_teacher(subject: Subject) -> None:
         raise ConfigError(
             "teacher", f"{why}; name the teacher with --teacher RUN, or in the recipe"
         )
+    if subject.teacher is not None:
+        run, choice = run_and_choice(subject.teacher)
+        if choice == "all" or (_is_exported(run) and choice != "last"):
+            raise SekdError(
+                f"--teacher: '@{choice}' is not allowed here; name one checkpoint of a run, as "
+                "RUN@step_N, or a folder that was exported"
+            )
     path = teacher_path(subject)
     if path is not None:
         check_checkpoint("teacher", path)

@@ -137,7 +137,8 @@ class Board:
                     "name another folder for the sweep"
                 )
             trials = {trial.name for trial in agenda.row.trials}
-            if number == 0 and not set(decision.scores) <= trials:
+            then = {*decision.scores, *filter(agenda.has_failed, trials)}
+            if number == 0 and then != trials:
                 raise SekdError(
                     f"halving: row {agenda.row.name} was halved with other trials than the sweep "
                     "file has now; name the row otherwise, or another folder for the sweep"

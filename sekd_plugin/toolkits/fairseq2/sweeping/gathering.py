@@ -144,12 +144,21 @@ def _row(
     runs = []
     for run in agenda.trained_runs(trial):
         step, bleu = board.best(run)
-        if board.records[run].scored != test.origin(step):
+        record = board.records[run]
+        if not test.is_scored(board.layout, run, record.scored, step):
             continue
         scores, theirs = read_scores(board.layout.scores(run))
         signatures.update(theirs)
         runs.append(run)
-        seeds.append(SeedResult(seed=board.runs[run].seed, step=step, valid=bleu, scores=scores))
+        seeds.append(
+            SeedResult(
+                seed=board.runs[run].seed,
+                step=step,
+                valid=bleu,
+                scores=scores,
+                seconds=record.seconds,
+            )
+        )
     if not seeds:
         return None
     return RowResult(
@@ -171,8 +180,10 @@ def _tried(board: Board, agenda: RowAgenda) -> list[TriedTrial]:
     tried = []
     for trial in agenda.row.trials:
         step, valid = given_up.get(trial.name, (None, None))
-        runs = agenda.trained_runs(trial.name)
-        if step is None and runs:
-            valid = mean_score(runs, lambda run: board.best(run)[1])
-        tried.append(TriedTrial(name=trial.name, valid=valid, given_up_after=step))
+        runs = agenda.runs(trial.name)
+        if step is None:
+            runs = agenda.trained_runs(trial.name)
+            valid = mean_score(runs, lambda run: board.best(run)[1]) if runs else None
+        count = 0 if valid is None else len(runs)
+        tried.append(TriedTrial(name=trial.name, valid=valid, num_seeds=count, given_up_after=step))
     return tried

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -137,27 +138,35 @@ def _check_halving(config: TrainingConfig, halving: HalvingSection) -> None:
             )
 
 
-def check_comparable(configs: Mapping[str, TrainingConfig]) -> None:
+def check_comparable(runs: Sequence[PlannedRun]) -> None:
     """Check that the trials of a row can be compared with each other on the validation set.
 
     Args:
-        configs: trial → its recipe with defaults.
+        runs: the runs of all its trials, trained or not.
 
     Raises:
-        SekdError: two of them are validated on other data, or translate it in another way.
+        SekdError: two of a seed are validated on other data, or translate it in another way.
     """
-    first, *others = configs.items()
-    for name, config in others:
+    firsts: dict[int, PlannedRun] = {}
+    for run in runs:
+        first = firsts.setdefault(run.seed, run)
         for key in ("dataset.valid", "translation"):
-            section, _, field = key.partition(".")
-            one, two = (getattr(each, section) for each in (first[1], config))
-            if field:
-                one, two = getattr(one, field), getattr(two, field)
+            if _given(first, key) == _given(run, key):
+                continue  # what is left to defaults is the same then too
+            one, two = (attrgetter(key)(load_recipe(None, [each.recipe])) for each in (first, run))
             if one != two:
                 raise SekdError(
-                    f"row {name}: {key} differs from that of {first[0]}; trials of one row are "
-                    "compared by BLEU on the same validation set"
+                    f"row {run.trial}: {key} differs from that of {first.trial}; trials of one "
+                    "row are compared by BLEU on the same validation set"
                 )
+
+
+def _given(run: PlannedRun, key: str) -> object:
+    """What a run's recipe says at a dotted key."""
+    found: object = run.recipe
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def largest_bytes(configs: Iterable[TrainingConfig], resolver: DependencyResolver) -> int:

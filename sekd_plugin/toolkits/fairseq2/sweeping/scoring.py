@@ -55,6 +55,20 @@ class TestSet:
             "step": step,
         }
 
+    def is_scored(
+        self, layout: Layout, run: str, scored: Mapping[str, Any] | None, step: int
+    ) -> bool:
+        """Whether a run's scores are of this checkpoint and test set, and still there.
+
+        Args:
+            layout: the sweep's folder.
+            run: the run.
+            scored: what its scores were made from, by its record.
+            step: the step of the checkpoint.
+        """
+        files = (layout.scores(run), layout.translations(run))
+        return scored == self.origin(step) and all(file.is_file() for file in files)
+
     def command(self, layout: Layout, run: str, step: int) -> Command:
         """What scores a run's checkpoint."""
         section = self.section
@@ -91,7 +105,16 @@ def clear_scores(layout: Layout, run: str, *, translations: bool) -> None:
 
 
 def read_scores(file: Path) -> tuple[dict[str, float], dict[str, str]]:
-    """Scores and signatures by metric, as ``sekd evaluate`` has written them."""
-    (system,) = json.loads(file.read_text(encoding="utf-8"))["systems"]
-    scores = {each["metric"]: float(each["value"]) for each in system["scores"]}
-    return scores, {each["metric"]: str(each["signature"]) for each in system["scores"]}
+    """Scores and signatures by metric, as ``sekd evaluate`` has written them.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    try:
+        (system,) = json.loads(file.read_text(encoding="utf-8"))["systems"]
+        scores = {each["metric"]: float(each["value"]) for each in system["scores"]}
+        return scores, {each["metric"]: str(each["signature"]) for each in system["scores"]}
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            file, "holds no scores; it is damaged: remove it, and the sweep scores again"
+        ) from None

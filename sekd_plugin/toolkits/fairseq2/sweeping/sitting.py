@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,20 +119,14 @@ class Sitting:
         for name in self._rows:
             for training in self._board.agendas[name].trainings():
                 return self._training(training.run, training.stop_after)
-        for name in self._rows:
-            agenda = self._board.agendas[name]
-            trial = self._board.chosen(agenda)
-            for run in agenda.trained_runs(trial) if trial is not None else []:
-                record = self._board.records[run]
-                step, _ = self._board.best(run)
-                origin = self._test.origin(step)
-                if record.scored != origin and record.state is State.FINISHED:
-                    return _Job(
-                        run=run,
-                        state=State.SCORING,
-                        command=self._test.command(self._board.layout, run, step),
-                        then={"state": State.FINISHED, "scored": origin},
-                    )
+        for run, step in _unscored(self._board, self._rows, self._test):
+            if self._board.records[run].state is State.FINISHED:
+                return _Job(
+                    run=run,
+                    state=State.SCORING,
+                    command=self._test.command(self._board.layout, run, step),
+                    then={"state": State.FINISHED, "scored": self._test.origin(step)},
+                )
         return None
 
     def _training(self, run: str, stop_after: int | None) -> _Job:
@@ -256,6 +250,24 @@ class Sitting:
             return self._board.runs[run].num_steps or 0
         last = last_training_record(self._board.layout.run(run))
         return 0 if last is None else last[0]
+
+
+def num_programs(board: Board, rows: Sequence[str], test: TestSet) -> int:
+    """How many trainings and scorings of some rows are left, as far as can be said now."""
+    alive = [run for run in board.runs_of(rows) if board.is_alive(run)]
+    untrained = sum(not board.records[run].is_trained for run in alive)
+    return untrained + len({run for run, _ in _unscored(board, rows, test)})
+
+
+def _unscored(board: Board, rows: Sequence[str], test: TestSet) -> Iterator[tuple[str, int]]:
+    """The trained runs that are reported and have no scores yet, with the step to be scored."""
+    for name in rows:
+        agenda = board.agendas[name]
+        trial = board.chosen(agenda)
+        for run in agenda.trained_runs(trial) if trial is not None else []:
+            step, _ = board.best(run)
+            if not test.is_scored(board.layout, run, board.records[run].scored, step):
+                yield run, step
 
 
 def _words(run: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from sekd_plugin.checks import at_least, between
 from sekd_plugin.errors import ConfigError, SekdError, did_you_mean
 from sekd_plugin.recipe_file import place_folder, read_yaml
-from sekd_plugin.sweep.expansion import Row, check_name, expand, layered
+from sekd_plugin.sweep.expansion import Row, check_dotted, check_name, expand, layered
 from sekd_plugin.sweep.settings import (
     EvaluationSection,
     HalvingSection,
@@ -64,13 +64,13 @@ def read_sweep(file: Path, over: Sequence[Path] = ()) -> SweepFile:
         ConfigError, DataError: what is wrong, in one line.
     """
     content: dict[str, Any] = {}
-    for each in (file, *over):
-        content = _laid_over(content, place_folder(read_yaml(each), each.resolve().parent))
     try:
+        for each in (file, *over):
+            content = _laid_over(content, place_folder(read_yaml(each), each.resolve().parent))
         check_section(content, SweepSettings, "")
         settings = _settings(content)
         sections = {str(name): _row(name, row) for name, row in settings.rows.items()}
-        rows = expand(sections, _dotted(settings.settings, "settings"))
+        rows = expand(sections, check_dotted(settings.settings, "settings"))
         _check_choices(rows, settings.halving)
         names = [row.name for row in rows]
         _check(settings, names)
@@ -89,6 +89,8 @@ def read_sweep(file: Path, over: Sequence[Path] = ()) -> SweepFile:
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**below, **above}
+    if isinstance(above.get("settings"), Mapping):
+        check_dotted(above["settings"], "settings")
     for key, lay in (("settings", layered), ("rows", _replaced), ("tables", _replaced)):
         one, two = below.get(key), above.get(key)
         if isinstance(one, Mapping) and isinstance(two, Mapping):
@@ -121,7 +123,7 @@ def _row(name: object, row: object) -> RowSection:
     section = cast("Mapping[str, Any]", {} if row is None else row)
     check_section(section, RowSection, place)
     for key in ("settings", "grid", "tune"):
-        _dotted(section.get(key, {}), f"{place}.{key}")
+        check_dotted(section.get(key, {}), f"{place}.{key}")
     return RowSection(**section)
 
 
@@ -153,14 +155,6 @@ def _table(name: object, content: object, rows: Sequence[str], baseline: str | N
         rows=tuple(chosen),
         baseline=against if against in chosen else None,
     )
-
-
-def _dotted(settings: Mapping[str, object], place: str) -> Mapping[str, object]:
-    """The settings themselves, every key a dotted one."""
-    for key in settings:
-        if not isinstance(key, str) or "" in key.split("."):
-            raise ConfigError(f"{place}.{key}", "is not a dotted key, as criterion.config.beta")
-    return settings
 
 
 def _check(settings: SweepSettings, rows: list[str]) -> None:
