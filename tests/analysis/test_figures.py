@@ -249,14 +249,14 @@ def test_a_gamma_that_no_number_can_be_is_left_out():
     analysis = made_up_analysis(checkpoints=1)
     analysis.table.difficulty["forward_kl"].fill_(math.inf)
     figures = all_figures(analysis)
-    assert [each["config"] for each in figures["start"]] == [None] * 4
-    assert [each["gamma"] for each in figures["start"]] == [None] * 4
+    assert [each["config"] for each in figures["start"]] == [None] * 5
+    assert [each["gamma"] for each in figures["start"]] == [None] * 5
     json.dumps(figures, allow_nan=False)
 
 
 def test_a_share_of_ones_own_is_among_those_that_gamma_is_given_for():
     figures = all_figures(made_up_analysis(reference_ratio=0.33))
-    assert figures["ratios"] == [0.05, 0.1, 0.2, 0.33, 0.5]
+    assert figures["ratios"] == [0.05, 0.1, 0.2, 0.3, 0.33, 0.5]
     assert figures["reference"]["share"] == pytest.approx(0.33, abs=0.01)
 
 

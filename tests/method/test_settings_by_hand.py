@@ -407,3 +407,26 @@ def test_a_batch_without_target_tokens_is_decided_on_too(kernel, threshold):
     output = criterion(student, teacher, targets, torch.zeros(5, dtype=torch.bool))
     assert output.num_targets == 0 and output.loss == 0.0 and output.hard.shape == (0,)
     assert output.gamma == math.inf
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
+def test_where_every_token_is_hard_the_method_is_plain_distillation_with_the_skewed_divergence(
+    beta,
+):
+    """D(ỹ ‖ β·q + (1 − β)·ỹ), whichever of the two says so."""
+    found = []
+    skewed = {"name": "skew_forward_kl", "config": {"skew": 1.0 - beta}}
+    for criterion in (
+        SelfEvolutionKD(beta=beta, threshold={"name": "fixed", "config": {"gamma": 0.0}}),
+        WordKD(teacher_weight=0.5, divergence=skewed),
+    ):
+        student, teacher, targets = batch()
+        output = criterion(student.requires_grad_(), teacher, targets)
+        output.loss.backward()
+        found.append((output.loss.detach(), student.grad))
+        p, q = teacher.softmax(-1), student.detach().softmax(-1)
+        target = 0.5 * p + 0.5 * torch.nn.functional.one_hot(targets, 6)
+        blend = beta * q + (1.0 - beta) * target
+        expected = (target * (target / blend).log()).sum()
+        torch.testing.assert_close(output.loss.detach(), expected, rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)

@@ -14,7 +14,7 @@ from sekd_plugin.thresholds import implied_gamma
 from sekd_plugin.thresholds.dynamic import sorted_quantile
 from sekd_plugin.thresholds.top_k import hardest, share_of
 
-RATIOS = (0.05, 0.1, 0.2, 0.5)
+RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """The shares of hard tokens that Γ is given for."""
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)

@@ -30,7 +30,9 @@ _OVER_TRAINING = ("quantiles", "hard-share")
 
 SHARE_IN_TRAINING = (
     "Of training pairs, which a student knows better than these, the same Γ makes fewer tokens "
-    "hard, and ever fewer as it learns; a dynamic quantile, target_ratio or top_k keeps the share."
+    "hard, and ever fewer as it learns; a dynamic quantile, target_ratio or top_k keeps the share. "
+    "Γ = 0 makes every token hard, which came out best in the experiments of the documentation, "
+    "with β = 0.9 on a student that translated already."
 )
 """What to know of a Γ that is taken from a development set."""
 
