@@ -8,7 +8,7 @@ from sekd_plugin.thresholds.base import KnownGamma, register_threshold
 
 @register_threshold("fixed")
 class FixedThreshold(KnownGamma):
-    """A preset Γ, the same for all of training: the paper's setting.
+    """A preset Γ, the same for all of training, as the paper has it.
 
     Formula:
         hard ⇔ d > Γ

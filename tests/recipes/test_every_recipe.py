@@ -22,7 +22,7 @@ LAID_OVER = {
     file: file.parents[1] / file.name
     for file in FILES
     if file.parent.name == "on_a_gpu" and file.parents[1] / file.name in SWEEPS
-}
+} | {file: file.parents[1] / "studies.yaml" for file in FILES if file.parent.name == "pairs"}
 """Files that are laid over sweep files → these."""
 
 RECIPES = [file for file in FILES if file not in [*SWEEPS, *LAID_OVER, *PLANS_OF_THE_DEMO]]
