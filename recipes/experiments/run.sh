@@ -64,10 +64,10 @@ cache() {   # cache NAME TEACHER [NOISE]: the teacher's likeliest words over the
 
 cache clean clean
 for share in 0.15 0.3 0.5; do
-    case " $* " in *"noise_${share}_clean_teacher"* | "  ")
+    case " $* " in *"${share}_clean_teacher"* | "  ")
         cache "misaligned_${share}_clean_teacher" clean $share ;;
     esac
-    case " $* " in *"noise_${share}_noisy_teacher"* | "  ")
+    case " $* " in *"${share}_noisy_teacher"* | "  ")
         cache "misaligned_${share}_noisy_teacher" "misaligned,train=$share" $share ;;
     esac
 done
