@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from sekd_plugin.errors import DataError, did_you_mean
+from sekd_plugin.settings_tree import with_texts
 
 
 def read_yaml(file: Path) -> Mapping[str, object]:
@@ -36,10 +37,4 @@ def read_yaml(file: Path) -> Mapping[str, object]:
 
 def place_folder(value: Any, folder: Path) -> Any:
     """``${dir}`` stands for the recipe's folder, as it does in fairseq2."""
-    if isinstance(value, str):
-        return value.replace("${dir}", str(folder))
-    if isinstance(value, Mapping):
-        return {key: place_folder(child, folder) for key, child in value.items()}
-    if isinstance(value, list):
-        return [place_folder(child, folder) for child in value]
-    return value
+    return with_texts(value, lambda text: text.replace("${dir}", str(folder)))

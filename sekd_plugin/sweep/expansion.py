@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sekd_plugin.errors import ConfigError
+from sekd_plugin.settings_tree import with_texts
 from sekd_plugin.shortest_endings import shortest_endings
 from sekd_plugin.sweep.settings import RowSection
 from sekd_plugin.sweep.table import chosen_rows
@@ -190,19 +191,11 @@ def settings_of_run(trial: Trial, seed: int) -> dict[str, object]:
 
     ``{seed}`` alone becomes the number; within a text it becomes its digits.
     """
-    return {SEED_KEY: seed, **{key: _seeded(value, seed) for key, value in trial.settings.items()}}
 
+    def seeded(text: str) -> object:
+        return seed if text == "{seed}" else text.replace("{seed}", str(seed))
 
-def _seeded(value: object, seed: int) -> object:
-    if value == "{seed}":
-        return seed
-    if isinstance(value, str):
-        return value.replace("{seed}", str(seed))
-    if isinstance(value, Mapping):
-        return {key: _seeded(child, seed) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_seeded(child, seed) for child in value]
-    return value
+    return {SEED_KEY: seed, **with_texts(trial.settings, seeded)}
 
 
 def laid_over(recipe: Mapping[str, object], settings: Mapping[str, object]) -> dict[str, object]:

@@ -69,7 +69,7 @@ def _choices(results: SweepResults) -> list[str]:
         if len(row.tried) < 2:
             continue
         lines = [f"`{row.name}` was tuned; mean BLEU on the validation set:", ""]
-        most = max(each.num_seeds for each in row.tried if each.name == row.trial)
+        most = next(each.num_seeds for each in row.tried if each.name == row.trial)
         for each in row.tried:
             valid = "–" if each.valid is None else f"{each.valid:.2f}"
             when = each.given_up_after

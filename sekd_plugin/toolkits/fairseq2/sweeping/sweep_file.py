@@ -70,7 +70,7 @@ def read_sweep(file: Path, over: Sequence[Path] = ()) -> SweepFile:
         check_section(content, SweepSettings, "")
         settings = _settings(content)
         sections = {str(name): _row(name, row) for name, row in settings.rows.items()}
-        rows = expand(sections, check_dotted(settings.settings, "settings"))
+        rows = expand(sections, settings.settings)
         _check_choices(rows, settings.halving)
         names = [row.name for row in rows]
         _check(settings, names)
